@@ -1,0 +1,60 @@
+# Every target makes what it needs: a virtual environment in .venv, and for the tests Debian's mosquitto and GStreamer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A plain `torch` may bring gigabytes of CUDA; this release has a CPU build for the interpreters that it knows.
+TORCH ?= torch==2.13.0
+SECONDS ?= 30
+
+.PHONY: help demo test test-slow check lint types imports bench schema clean parts
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+demo: $(VENV)/.demo  ## a real detector on four simulated live cameras, INT8, over MQTT (SECONDS=30)
+	$(BIN)/python -m demo --seconds $(SECONDS)
+
+test: $(VENV)/.dev parts  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow and not gpu and not net"
+
+test-slow: $(VENV)/.dev parts  ## the long tests and those that need the package registries
+	$(BIN)/python -m pytest -m "(slow or net) and not gpu"
+
+check: lint types imports test  ## what must be green before a commit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## python -m bench: what it can measure
+	$(BIN)/python -m bench
+
+schema: $(VENV)/.dev  ## regenerate config/sightd.schema.json
+	$(BIN)/sightd check-config --schema > config/sightd.schema.json
+
+clean:
+	rm -rf $(VENV) .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+parts:
+	@sh tests/parts/install.sh
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo "sightd needs Python 3.8 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt install python3-venv, or make PYTHON=/path/to/another/python3 ..."; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(BIN)/python setup.py demo/requirements.txt
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,convert]' --requirement demo/requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,convert,dev]' --requirement tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet '$(TORCH)' || echo "no $(TORCH) for this Python: the tests of the export from PyTorch will be skipped"
+	@touch $@

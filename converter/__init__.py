@@ -1,0 +1,5 @@
+"""The converter: a trained model and the user's own frames in, a checked bundle out."""
+
+__all__ = ["OWNER"]
+
+OWNER = "sightd"

@@ -1,0 +1,250 @@
+"""A bundle: engine file, manifest and evidence in one folder, written atomically, checked before use.
+
+The engine file carries its own hash in its name and the manifest is replaced last, so a reader sees
+the old bundle or the new one, never a mixture; a crash leaves at worst an unreferenced file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+import msgspec
+
+from .errors import BundleError
+from .types import InputSpec
+
+__all__ = [
+    "SCHEMA",
+    "Bundle",
+    "EngineRecord",
+    "Manifest",
+    "ModelRecord",
+    "OutputSpec",
+    "Profile",
+    "open_bundle",
+    "sha256_of",
+    "write_bundle",
+]
+
+#: Version of the manifest's layout; a reader refuses any other.
+SCHEMA = 1
+MANIFEST = "manifest.json"
+_MAX_MANIFEST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """The engine file and what made it."""
+
+    #: "onnxruntime" or "tensorrt": which module of sightd.engines loads it.
+    kind: str
+    #: "int8", "fp16" or "fp32": what the engine is, not what was asked for.
+    precision: str
+    #: File name in the bundle; filled in by write_bundle, as are sha256 and size.
+    file: str = ""
+    sha256: str = ""
+    size: int = 0
+    #: Versions that matter for loading: onnxruntime, or tensorrt, cuda, sm, driver, l4t ...
+    versions: Dict[str, str] = field(default_factory=dict)
+    #: Processor architecture as platform.machine() says (x86_64, aarch64).
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Where the engine came from."""
+
+    #: The user's file name, no folders.
+    name: str
+    #: sha256 of the ONNX graph that was finished.
+    onnx_sha256: str
+    opset: int
+    #: sha256 of the weights file when the model was exported here, else "".
+    weights_sha256: str = ""
+    #: "torch 2.13.0 torchscript", or "given" for an ONNX file.
+    exporter: str = "given"
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """How candidates become detections on the host."""
+
+    #: Candidates a picture that leave the engine.
+    candidates: int = 300
+    #: IoU above which NMS drops the lower of two boxes of a class.
+    nms_iou: float = 0.45
+    #: Score below which nothing is reported unless the camera's min_score says otherwise.
+    min_score: float = 0.3
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Batch sizes that the engine was built for and verified with."""
+
+    min: int = 1
+    opt: int = 4
+    max: int = 8
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The bundle's sidecar: everything needed to load, serve and explain the engine."""
+
+    engine: EngineRecord
+    model: ModelRecord
+    #: Head family: "yolox", "centernet", "boxes-scores" ...
+    head: str
+    input: InputSpec
+    labels: List[str]
+    output: OutputSpec = OutputSpec()
+    profile: Profile = Profile()
+    schema: int = SCHEMA
+    sightd_version: str = ""
+    #: UTC, ISO 8601.
+    created_at: str = ""
+    #: Precision asked for and why it is what it is, one sentence for people.
+    verdict: str = ""
+    #: Algorithm, frame count, sha256 of the set, seed, layers kept float ...; None for a float engine.
+    calibration: Optional[Dict[str, Any]] = None
+    #: What the agreement gate measured (see converter.agree).
+    agreement: Optional[Dict[str, Any]] = None
+    #: p50_ms and p95_ms a batch size and precision, measured while converting.
+    latency: Dict[str, Any] = field(default_factory=dict)
+    #: seconds and peak_rss_mb of the conversion.
+    build: Dict[str, Any] = field(default_factory=dict)
+    #: sha256 of the manifest that this bundle replaced, else "".
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was checked: its engine file is the one that the manifest describes."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def engine_file(self) -> Path:
+        return self.folder / self.manifest.engine.file
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read and check a bundle.
+
+    :raises BundleError: missing, of another schema, or the engine file is not the one described.
+    """
+    path = folder / MANIFEST
+    try:
+        data = _read_bounded(path)
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder}: no {MANIFEST} there; make a bundle with: sightd convert MODEL --out {folder}"
+        ) from None
+    except OSError as error:
+        raise BundleError(f"{path}: can't be read ({error.strerror}); check its owner and permissions") from error
+    manifest = _decode(path, data)
+    _check_engine_file(folder, manifest.engine)
+    return Bundle(folder, manifest)
+
+
+def write_bundle(folder: Path, engine_file: Path, manifest: Manifest, extras: Mapping[str, Path]) -> Bundle:
+    """Write or replace a bundle; *engine_file* and *extras* (name in the bundle -> file) are copied.
+
+    Extras are evidence for people (the annotated picture, the report) and are not checked on opening.
+
+    :raises BundleError: it can't be written, a full disk for instance; a bundle that was there stays valid.
+    """
+    try:
+        return _write(folder, engine_file, manifest, extras)
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: the bundle can't be written ({error.strerror}); what was there before is kept"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in hex, read in bounded memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(folder: Path, engine_file: Path, manifest: Manifest, extras: Mapping[str, Path]) -> Bundle:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MANIFEST
+    digest = sha256_of(engine_file)
+    name = f"engine-{digest[:12]}{engine_file.suffix}"
+    engine = replace(manifest.engine, file=name, sha256=digest, size=engine_file.stat().st_size)
+    complete = replace(manifest, engine=engine, parent=sha256_of(path) if path.exists() else "")
+    for target, source in {name: engine_file, **extras}.items():
+        _replace_durably(folder / target, source.read_bytes())
+    _replace_durably(path, msgspec.json.format(msgspec.json.encode(complete), indent=2))
+    for stale in folder.glob("engine-*"):
+        if stale.name != name:
+            stale.unlink()
+    return Bundle(folder, complete)
+
+
+def _replace_durably(target: Path, content: bytes) -> None:
+    """Write beside *target*, flush to disk, rename over it: readers see the old file or the new one."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read_bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_MAX_MANIFEST_BYTES + 1)
+    if len(data) > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES >> 20} MiB, this is no manifest of ours")
+    return data
+
+
+def _decode(path: Path, data: bytes) -> Manifest:
+    try:
+        version = msgspec.json.decode(data, type=_SchemaOnly).schema
+        if version != SCHEMA:
+            raise BundleError(
+                f"{path}: manifest schema {version}, this sightd reads {SCHEMA}: convert the model again"
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, ValueError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: damaged manifest ({error}); convert the model again") from error
+
+
+def _check_engine_file(folder: Path, engine: EngineRecord) -> None:
+    path = folder / engine.file
+    if not engine.file or path.parent != folder:
+        raise BundleError(f"{folder}: the manifest names an engine file outside the bundle ({engine.file!r}); refused")
+    try:
+        size = path.stat().st_size
+        digest = sha256_of(path) if size == engine.size else ""
+    except OSError as error:
+        raise BundleError(f"{path}: can't be read ({error.strerror}); convert the model again") from error
+    if digest != engine.sha256:
+        raise BundleError(
+            f"{path}: not the file that the manifest describes (size or sha256 differs): altered or damaged, "
+            "refused. Convert the model again, or restore the bundle from a copy"
+        )
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int

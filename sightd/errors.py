@@ -1,0 +1,50 @@
+"""Every error that sightd raises on purpose: one base, one class a layer.
+
+A message says what is wrong *and* what to do about it; it never holds a password (see
+:func:`sightd.redact.redact`). Only the command line turns an error into an exit code.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerError",
+    "BundleError",
+    "CalibrationError",
+    "ConfigError",
+    "EngineError",
+    "ModelError",
+    "SightdError",
+    "SourceError",
+]
+
+
+class SightdError(Exception):
+    """The base of all errors below: something that the user can act on."""
+
+
+class ConfigError(SightdError):
+    """The configuration file can't be used; the message names file, line and key."""
+
+
+class SourceError(SightdError):
+    """A camera or a file can't be opened, or gave no usable frame in time."""
+
+
+class BundleError(SightdError):
+    """A bundle is missing, incomplete, altered, or not made for this machine."""
+
+
+class EngineError(SightdError):
+    """An engine can't be loaded or failed while running."""
+
+
+class ModelError(SightdError):
+    """A model can't be read, exported or finished."""
+
+
+class CalibrationError(SightdError):
+    """A calibration set is empty, too small, damaged, or not of these cameras."""
+
+
+class BrokerError(SightdError):
+    """The MQTT broker refuses us for good (a setting is wrong)."""

@@ -1,0 +1,17 @@
+"""Takes passwords out of text before it reaches a log, a topic, a page or an exception."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["redact"]
+
+# scheme://user:password@host; the password may hold anything but '/' and white space, '@' included.
+_URL_SECRET = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):(?P<secret>[^\s/]*)@")
+_QUERY_SECRET = re.compile(r"(?i)(?P<head>[?&](?:password|passwd|pwd|token|auth|key|secret)=)[^&\s]+")
+
+
+def redact(text: str) -> str:
+    """*text* with each URL's password and each secret query value replaced by ``***``."""
+    text = _URL_SECRET.sub(r"\g<head>:***@", text)
+    return _QUERY_SECRET.sub(r"\g<head>***", text)

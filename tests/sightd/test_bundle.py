@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sightd.bundle import EngineRecord, Manifest, ModelRecord, open_bundle, sha256_of, write_bundle
+from sightd.errors import BundleError
+from sightd.types import InputSpec
+
+MANIFEST = Manifest(
+    engine=EngineRecord("onnxruntime", "int8", versions={"onnxruntime": "1.19.2"}, machine="x86_64"),
+    model=ModelRecord("net.onnx", "0" * 64, 13),
+    head="yolox",
+    input=InputSpec(416, 416, mean=(1.0, 2.0, 3.0)),
+    labels=["person", "car"],
+    verdict="agrees",
+)
+
+
+@pytest.fixture
+def engine_file(tmp_path: Path) -> Path:
+    path = tmp_path / "built.onnx"
+    path.write_bytes(b"engine one")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, engine_file: Path) -> Path:
+    write_bundle(tmp_path / "bundle", engine_file, MANIFEST, {})
+    return tmp_path / "bundle"
+
+
+def test_what_was_written_is_read_back(folder: Path, engine_file: Path) -> None:
+    bundle = open_bundle(folder)
+    assert bundle.engine_file.read_bytes() == b"engine one"
+    assert bundle.manifest.engine.sha256 == sha256_of(engine_file)
+    assert replace(bundle.manifest, engine=MANIFEST.engine) == MANIFEST
+
+
+def test_a_replaced_bundle_names_its_parent_and_leaves_one_engine(folder: Path, engine_file: Path) -> None:
+    parent = sha256_of(folder / "manifest.json")
+    engine_file.write_bytes(b"engine two")
+    picture = engine_file.with_name("x.jpg")
+    picture.write_bytes(b"jpeg")
+    write_bundle(folder, engine_file, MANIFEST, {"annotated.jpg": picture})
+    bundle = open_bundle(folder)
+    assert bundle.manifest.parent == parent
+    assert bundle.engine_file.read_bytes() == b"engine two"
+    assert sorted(path.name for path in folder.iterdir()) == ["annotated.jpg", bundle.engine_file.name, "manifest.json"]
+
+
+def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="sightd convert"):
+        open_bundle(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("change", [b"engine 0ne", b"engine one and more", b""])
+def test_an_altered_engine_is_refused(folder: Path, change: bytes) -> None:
+    open_bundle(folder).engine_file.write_bytes(change)
+    with pytest.raises(BundleError, match="altered or damaged"):
+        open_bundle(folder)
+
+
+def test_a_lost_engine_is_refused(folder: Path) -> None:
+    open_bundle(folder).engine_file.unlink()
+    with pytest.raises(BundleError, match="convert the model again"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["../built.onnx", "/etc/passwd", ""])
+def test_an_engine_outside_the_bundle_is_refused(folder: Path, name: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["engine"]["file"] = name
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="outside the bundle"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema": 1}', '{"schema": "1"}', "\x00\xff", '{"schema": 1e999}'])
+def test_a_damaged_manifest_is_refused(folder: Path, damage: str) -> None:
+    (folder / "manifest.json").write_text(damage, "latin-1")
+    with pytest.raises(BundleError, match="damaged manifest"):
+        open_bundle(folder)
+
+
+def test_an_impossible_input_spec_is_refused(folder: Path) -> None:
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"letterbox-centre"', '"crop"'))
+    with pytest.raises(BundleError, match="resize is 'crop'"):
+        open_bundle(folder)
+
+
+def test_a_manifest_of_another_schema_is_refused_by_its_number(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"schema": 99, "engine": "something else"}')
+    with pytest.raises(BundleError, match="manifest schema 99"):
+        open_bundle(folder)
+
+
+def test_a_huge_manifest_is_refused_before_it_is_parsed(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"schema": 1, "verdict": "' + "x" * (5 << 20) + '"}')
+    with pytest.raises(BundleError, match="larger than"):
+        open_bundle(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mounts").exists(), reason="Linux only")
+def test_a_full_disk_keeps_the_bundle_that_was_there(tmp_path: Path) -> None:
+    """A child whose files may not grow past 64 KiB stands for the disk: its write fails half way."""
+    big = tmp_path / "big.onnx"
+    big.write_bytes(b"\0" * (1 << 20))
+    small = tmp_path / "small.onnx"
+    small.write_bytes(b"engine one")
+    folder = tmp_path / "bundle"
+    write_bundle(folder, small, MANIFEST, {})
+    code = (
+        "import resource, signal, sys, pathlib\n"
+        "from sightd.bundle import open_bundle, write_bundle\n"
+        "from sightd.errors import BundleError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+        "folder, big = map(pathlib.Path, sys.argv[1:])\n"
+        "try:\n"
+        "    write_bundle(folder, big, open_bundle(folder).manifest, {})\n"
+        "except BundleError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(big)], capture_output=True, text=True, check=True
+    )
+    assert "what was there before is kept" in done.stdout
+    bundle = open_bundle(folder)
+    assert bundle.engine_file.read_bytes() == b"engine one"
+    assert sorted(path.name for path in folder.iterdir()) == [bundle.engine_file.name, "manifest.json"]
