@@ -28,17 +28,6 @@ _TICK_S = 0.001
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """A batch that came back from the engine; the times are monotonic seconds."""
-
-    batch: Batch
-    candidates: Candidates
-    taken_at: float
-    submitted_at: float
-    inferred_at: float
-
-
-@dataclass(frozen=True)
 class StageTimes:
     """Where one frame's time went, in seconds."""
 
@@ -49,12 +38,33 @@ class StageTimes:
     resize_s: float
     #: From submission until the candidates were collected.
     infer_s: float
-    #: From there until its detections were ready: the queue between the threads, NMS.
+    #: From there until now: the queue between the threads, NMS.
     post_s: float
 
 
-#: Receives every frame's detections on the analysis thread.
-Sink = Callable[[Frame, Detections, StageTimes], None]
+@dataclass(frozen=True)
+class Inferred:
+    """A batch that came back from the engine; the times are monotonic seconds."""
+
+    batch: Batch
+    candidates: Candidates
+    taken_at: float
+    submitted_at: float
+    inferred_at: float
+
+    def times(self, frame: Frame) -> StageTimes:
+        """Where the time of *frame*, one of the batch, has gone until now."""
+        return StageTimes(
+            decode_s=frame.decode_s,
+            wait_s=self.taken_at - frame.captured_mono,
+            resize_s=self.submitted_at - self.taken_at,
+            infer_s=self.inferred_at - self.submitted_at,
+            post_s=time.monotonic() - self.inferred_at,
+        )
+
+
+#: Receives each batch and the detections of its frames, in order, on the analysis thread.
+Sink = Callable[[Inferred, List[Detections]], None]
 
 
 def infer(
@@ -69,7 +79,7 @@ def infer(
     wait; when none come, the last one is collected as soon as it is done, so a quiet site pays nothing.
 
     :param results: bounded; put blocks. A slow analysis slows inference down, and frames are then
-        dropped where it costs least, in the cameras' slots. None is the last thing put.
+        dropped where it costs least, in the cameras' slots.
     """
     flying: Optional[_Flight] = None
     while flying is not None or not stopped():
@@ -78,13 +88,12 @@ def infer(
         if flying is not None:
             results.put(flying.collect())
         flying = launched
-    results.put(None)
 
 
 def analyse(
     results: queue.Queue[Optional[Inferred]], min_score: float, iou: float, max_objects: int, sink: Sink
 ) -> None:
-    """Hand each frame's detections to *sink* until None comes out of *results*."""
+    """Hand each batch's detections to *sink* until None comes out of *results*: the thread that infers has ended."""
     while True:
         inferred = results.get()
         if inferred is None:
@@ -92,8 +101,7 @@ def analyse(
         found = nms.detections(
             inferred.candidates, inferred.batch.placements, min_score=min_score, iou=iou, max_objects=max_objects
         )
-        for frame, detections in zip(inferred.batch.frames, found):
-            sink(frame, detections, _stage_times(frame, inferred))
+        sink(inferred, found)
 
 
 @dataclass(frozen=True)
@@ -127,13 +135,3 @@ def _launch(engine: Engine, frames: List[Frame]) -> _Flight:
     placements = [slot.put(index, frame.image) for index, frame in enumerate(frames)]
     submitted_at = time.monotonic()
     return _Flight(Batch(frames, placements), engine.submit(slot, len(frames)), taken_at, submitted_at)
-
-
-def _stage_times(frame: Frame, inferred: Inferred) -> StageTimes:
-    return StageTimes(
-        decode_s=frame.decode_s,
-        wait_s=inferred.taken_at - frame.captured_mono,
-        resize_s=inferred.submitted_at - inferred.taken_at,
-        infer_s=inferred.inferred_at - inferred.submitted_at,
-        post_s=time.monotonic() - inferred.inferred_at,
-    )

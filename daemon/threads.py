@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable
+import time
+from typing import Callable, Iterable
 
-__all__ = ["StageThread"]
+from sightd.errors import SightdError
+
+__all__ = ["StageThread", "join_all"]
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,20 @@ class StageThread(threading.Thread):
     def run(self) -> None:
         try:
             self._work()
-        except Exception:
-            _log.exception("%s failed; the service stops", self.name)
+        except SightdError as error:
+            _log.error("%s failed: %s", self.name, error)  # the message says it all
             self._on_failure(self.name)
+        except Exception:
+            _log.exception("%s failed", self.name)
+            self._on_failure(self.name)
+
+
+def join_all(threads: Iterable[threading.Thread], deadline_s: float) -> None:
+    """Wait for all of *threads* together *deadline_s* at most; name in the log those that did not end."""
+    until = time.monotonic() + deadline_s
+    for thread in threads:
+        if thread.ident is not None:  # it was started
+            thread.join(max(0.0, until - time.monotonic()))
+    hanging = [thread.name for thread in threads if thread.is_alive()]
+    if hanging:
+        _log.warning("did not end in %.0f s and is left behind: %s", deadline_s, ", ".join(hanging))

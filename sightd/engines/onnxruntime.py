@@ -15,22 +15,19 @@ from typing import Any, List, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import Bundle
 from ..errors import EngineError
 from ..types import Candidates, InputSpec
 from .base import Engine, EngineOptions, Slot, Ticket
 from .slot_pool import HostSlot, SlotPool
 
-__all__ = ["OnnxRuntimeEngine", "open_bundle_engine"]
+__all__ = ["OnnxRuntimeEngine", "load"]
 
 _Outputs = Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
 
-def open_bundle_engine(bundle: Bundle, options: EngineOptions) -> OnnxRuntimeEngine:
-    """The engine of a checked bundle (see :func:`sightd.engines.open_engine`)."""
-    largest = bundle.manifest.profile.max
-    max_batch = min(options.max_batch or largest, largest)
-    return OnnxRuntimeEngine(bundle.engine_file, bundle.manifest.input, threads=options.threads, max_batch=max_batch)
+def load(file: Path, spec: InputSpec, max_batch: int, options: EngineOptions) -> OnnxRuntimeEngine:
+    """The engine in *file* (see :func:`sightd.engines.load_engine`)."""
+    return OnnxRuntimeEngine(file, spec, threads=options.threads, max_batch=max_batch)
 
 
 class OnnxRuntimeEngine(Engine):

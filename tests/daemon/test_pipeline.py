@@ -9,12 +9,12 @@ from typing import Callable, Iterator, List, Optional, Tuple
 import numpy as np
 import pytest
 
-from daemon.pipeline import Inferred, StageTimes, analyse, infer
+from daemon.pipeline import Inferred, analyse, infer
 from daemon.slots import FrameSlots
 from sightd.engines import Engine, Slot, Ticket
 from sightd.engines.onnxruntime import OnnxRuntimeEngine
 from sightd.engines.stub import StubEngine
-from sightd.types import Candidates, Detections, Frame, InputSpec
+from sightd.types import Candidates, Detections, InputSpec
 from tests.parts.finished import bright_quadrants
 from tests.parts.frames import frame
 
@@ -32,12 +32,7 @@ def stop_when_empty(slots: FrameSlots) -> Callable[[], bool]:
 
 
 def drained(results: queue.Queue[Optional[Inferred]]) -> List[Inferred]:
-    batches = []
-    while True:
-        item = results.get_nowait()
-        if item is None:
-            return batches
-        batches.append(item)
+    return [results.get_nowait() for _ in range(results.qsize())]
 
 
 def test_frames_of_several_cameras_share_batches_no_larger_than_the_engine_takes(engine: StubEngine) -> None:
@@ -81,9 +76,12 @@ def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path
     slots.put(frame("a", 5, picture))
     with OnnxRuntimeEngine(bright_quadrants(tmp_path / "e.onnx", SPEC), SPEC, threads=1) as engine:
         infer(slots, engine, results, stop_when_empty(slots))
-    seen: List[Tuple[Frame, Detections, StageTimes]] = []
+    seen: List[Tuple[Inferred, List[Detections]]] = []
+    results.put(None)
     analyse(results, 0.5, 0.45, 10, lambda *found: seen.append(found))
-    ((taken, detections, times),) = seen
+    ((inferred, (detections,)),) = seen
+    (taken,) = inferred.batch.frames
+    times = inferred.times(taken)
     assert taken.seq == 5
     assert detections.boxes.tolist() == [[64, 48, 128, 96]]
     assert detections.scores.tolist() == [1.0]

@@ -1,0 +1,35 @@
+"""`python -m bench NAME [--json] [--quick]`: one question a bench, ratios measured in one run."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from .result import show
+
+_BENCHES = {
+    "accuracy": "AP of each model on labelled images: as given, finished, INT8; and the verdict on naive INT8",
+    "pipeline": "throughput of the whole daemon as a share of the bare engine's, CPU time a frame by stage",
+    "latency": "from a frame's capture to its message at a subscriber, four live streams",
+    "threads": "one picture on all cores against one picture a core, ONNX Runtime",
+}
+
+
+def main() -> None:
+    """Run one bench, or list them."""
+    listing = "\n".join(f"  {name:<12}{question}" for name, question in _BENCHES.items())
+    parser = argparse.ArgumentParser(
+        "python -m bench", epilog=f"benches:\n{listing}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", choices=list(_BENCHES))
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.add_argument("--quick", action="store_true", help="less data, less certain")
+    arguments = parser.parse_args()
+    if arguments.name is None:
+        parser.print_help()
+        return
+    show(import_module(f"bench.{arguments.name}").run(arguments.quick), arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The daemon's command: `sightd run`."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Optional
+
+import typer
+from typing_extensions import Annotated
+
+from sightd.bundle import open_bundle
+from sightd.engines import EngineOptions, open_engine
+from sightd.logs import configure_logging
+from sightd.settings import DEFAULT_CONFIG, load_settings
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the daemon's commands to *app*."""
+    app.command("run")(_run)
+
+
+def _run(
+    config: Annotated[Path, typer.Option(envvar="SIGHTD_CONFIG", help="The settings file.")] = DEFAULT_CONFIG,
+) -> None:
+    """Watch the cameras and publish what is seen, until SIGTERM."""
+    from .service import Service
+
+    settings = load_settings(config)
+    configure_logging(settings.log_level)
+    bundle = open_bundle(settings.bundle)
+    options = EngineOptions(settings.engine.threads, settings.engine.max_batch)
+    service = Service(settings, bundle.manifest, partial(open_engine, bundle, options))
+
+    def on_signal(number: int, frame: Optional[FrameType]) -> None:
+        service.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    service.run()

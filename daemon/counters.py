@@ -1,0 +1,24 @@
+"""What the daemon has done since it started, counted where it happens and read by the stats message."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Dict, Iterable
+
+from .messages import CAMERA_OFFLINE
+
+__all__ = ["Counters"]
+
+
+class Counters:
+    """Every entry has one writing thread, so a reader needs no lock; the numbers only grow."""
+
+    def __init__(self, cameras: Iterable[str]) -> None:
+        #: The word of each camera's status topic; its camera's thread writes it.
+        self.states: Dict[str, str] = {name: CAMERA_OFFLINE.decode() for name in cameras}
+        #: Frames that reached their slot, by camera; its camera's thread writes it.
+        self.received: Counter[str] = Counter()
+        #: Frames whose detections were reported, by camera; the analysis thread writes these.
+        self.inferred: Counter[str] = Counter()
+        self.batches = 0
+        self.infer_s = 0.0

@@ -1,0 +1,78 @@
+"""The stats message: the counters of all stages, put together every few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Mapping
+
+from .counters import Counters
+from .messages import CameraStats, EngineStats, PublisherStats, QueueStats, StatsMessage
+from .outbox import Outbox
+from .publisher import Publisher
+
+__all__ = ["StatsReader"]
+
+
+class StatsReader:
+    """Makes one :class:`StatsMessage` after another; rates are those since the last one. One thread."""
+
+    def __init__(
+        self, counters: Counters, dropped: Mapping[str, int], outbox: Outbox, publisher: Publisher, boot_id: str
+    ) -> None:
+        self._counters, self._dropped = counters, dropped
+        self._outbox, self._publisher, self._boot_id = outbox, publisher, boot_id
+        self._started_at = self._last_at = time.monotonic()
+        self._last_received: Counter[str] = Counter()
+
+    def read(self) -> StatsMessage:
+        """How everything stands now."""
+        now = time.monotonic()
+        seconds, self._last_at = max(now - self._last_at, 1e-3), now
+        return StatsMessage(
+            uptime_s=round(now - self._started_at, 1),
+            boot_id=self._boot_id,
+            cameras={name: self._camera(name, seconds) for name in self._counters.states},
+            engine=self._engine(),
+            queue=QueueStats(depth=len(self._outbox), dropped=self._outbox.dropped),
+            publisher=PublisherStats(
+                connected=self._publisher.connected,
+                published=self._publisher.published,
+                dropped=self._publisher.dropped,
+                connections=self._publisher.connections,
+            ),
+            rss_mb=_rss_mb(),
+        )
+
+    def _camera(self, name: str, seconds: float) -> CameraStats:
+        received = self._counters.received[name]
+        fps = (received - self._last_received[name]) / seconds
+        self._last_received[name] = received
+        return CameraStats(
+            state=self._counters.states[name],
+            fps=round(fps, 2),
+            received=received,
+            dropped=self._dropped.get(name, 0),
+            inferred=self._counters.inferred[name],
+        )
+
+    def _engine(self) -> EngineStats:
+        batches = self._counters.batches
+        frames = sum(self._counters.inferred.values())
+        per_batch = 1 / max(1, batches)
+        return EngineStats(
+            batches=batches,
+            mean_batch=round(frames * per_batch, 2),
+            infer_ms=round(self._counters.infer_s * 1000 * per_batch, 2),
+        )
+
+
+def _rss_mb() -> float:
+    """Resident memory of this process in megabytes; 0 where /proc is missing."""
+    try:
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:
+        return 0.0
+    resident = next((line for line in status.splitlines() if line.startswith("VmRSS:")), "VmRSS: 0 kB")
+    return round(int(resident.split()[1]) / 1024, 1)

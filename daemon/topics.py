@@ -1,0 +1,47 @@
+"""The names of the MQTT topics; docs/mqtt.md says what is published on each."""
+
+from __future__ import annotations
+
+from sightd.errors import ConfigError
+
+__all__ = ["RESERVED", "Topics"]
+
+#: Topics beside the cameras' own; no camera may be named like one.
+RESERVED = frozenset({"available", "info", "stats"})
+
+
+class Topics:
+    """The topics below one prefix, ``sightd/<node>`` unless the user says otherwise.
+
+    :raises ConfigError: the prefix, or a camera's name, can't be part of a topic.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        for level in prefix.split("/"):
+            _check_level(level, f"MQTT prefix {prefix!r}")
+        self.prefix = prefix
+        self.available = f"{prefix}/available"
+        self.info = f"{prefix}/info"
+        self.stats = f"{prefix}/stats"
+
+    def status(self, camera: str) -> str:
+        """Whether *camera* delivers frames."""
+        return self._of_camera(camera, "status")
+
+    def detections(self, camera: str) -> str:
+        """The objects in each frame of *camera*."""
+        return self._of_camera(camera, "detections")
+
+    def _of_camera(self, camera: str, leaf: str) -> str:
+        if camera in RESERVED:
+            raise ConfigError(f"camera name {camera!r} is reserved for a topic of sightd: choose another")
+        _check_level(camera, f"camera name {camera!r}")
+        return f"{self.prefix}/{camera}/{leaf}"
+
+
+def _check_level(level: str, where: str) -> None:
+    if not level or not level.isprintable() or level[0] == "$" or any(mark in level for mark in "/+#"):
+        raise ConfigError(
+            f"{where} can't be part of an MQTT topic: use printable characters without '+' and '#', nothing empty "
+            "between slashes, no '$' in front, and no '/' in a camera's name"
+        )

@@ -1,0 +1,7 @@
+"""`python -m sightd` is the `sightd` command."""
+
+from __future__ import annotations
+
+from .cli import main
+
+main()

@@ -1,0 +1,18 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of real models, images and videos; only for checks beyond what generated data proves."""
+    beside_checkout = Path(__file__).resolve().parents[2] / "shared" / "assets"
+    folder = Path(os.environ.get("SIGHTD_TEST_ASSETS", str(beside_checkout)))
+    if not folder.is_dir():
+        pytest.skip(f"no test assets at {folder}; name their folder in SIGHTD_TEST_ASSETS")
+    return folder

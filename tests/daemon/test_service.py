@@ -1,0 +1,181 @@
+"""The daemon as a process, against a real broker, real clips and a real RTSP server."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Iterator, List
+
+import msgspec
+import pytest
+
+from daemon.messages import DetectionsMessage, InfoMessage, StatsMessage
+from sightd.bundle import open_bundle, write_bundle
+from tests.parts.broker import Broker, Collector, collect, running_broker
+from tests.parts.clips import write_clip
+from tests.parts.daemon import running_daemon, write_quadrant_bundle
+from tests.parts.rtsp import RtspServer
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    (tmp_path / "broker").mkdir()
+    with running_broker(tmp_path / "broker") as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Holds a bundle and two clips of 25 pictures a second."""
+    write_quadrant_bundle(tmp_path)
+    for name in ("yard", "gate"):
+        write_clip(tmp_path / f"{name}.avi", count=50)
+    return tmp_path
+
+
+def config(broker: Broker, cameras: str) -> str:
+    return f"node: box\nmqtt: {{port: {broker.port}}}\nstats_interval_s: 1\ncameras:\n{cameras}"
+
+
+def detections(collector: Collector, camera: str) -> List[DetectionsMessage]:
+    topic = f"sightd/box/{camera}/detections"
+    return [
+        msgspec.json.decode(message.payload, type=DetectionsMessage)
+        for message in collector.messages
+        if message.topic == topic
+    ]
+
+
+def test_every_camera_is_detected_on_and_every_topic_speaks(broker: Broker, folder: Path) -> None:
+    cameras = "  yard: {url: yard.avi}\n  gate: {url: gate.avi, max_fps: 5}\n  spare: {url: none.avi, enabled: false}\n"
+    with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
+        seen.wait_until(lambda c: min(len(detections(c, name)) for name in ("yard", "gate")) >= 8, 30)
+        seen.wait_until(lambda c: "sightd/box/stats" in c.newest)
+        assert daemon.stop() == 0
+        newest = seen.newest
+        seen.wait_for("sightd/box/available", b"stopped")
+    assert newest["sightd/box/yard/status"] == b"online"
+    assert newest["sightd/box/spare/status"] == b"disabled"
+    info = msgspec.json.decode(newest["sightd/box/info"], type=InfoMessage)
+    assert (info.cameras, info.labels) == (["yard", "gate", "spare"], ["tl", "tr", "bl", "br"])
+    stats = msgspec.json.decode(newest["sightd/box/stats"], type=StatsMessage)
+    assert stats.cameras["yard"].inferred > 0
+    assert stats.publisher.connected
+    for message in detections(seen, "yard"):
+        assert message.captured_at <= message.published_at
+        assert (message.width, message.height) == (320, 240)
+        assert message.latency_ms.total > 0
+    sequence = [message.seq for message in detections(seen, "gate")]
+    assert sequence == sorted(set(sequence))
+    rates = {name: len(detections(seen, name)) for name in ("yard", "gate")}
+    assert rates["yard"] > 1.3 * rates["gate"]
+
+
+def test_a_camera_reports_only_its_own_labels_and_scores(broker: Broker, folder: Path) -> None:
+    cameras = "  yard: {url: yard.avi, labels: [br], min_score: 0.0}\n  gate: {url: gate.avi, min_score: 1.0}\n"
+    with collect(broker) as seen, running_daemon(folder, config(broker, cameras)):
+        seen.wait_until(lambda c: min(len(detections(c, name)) for name in ("yard", "gate")) >= 3, 30)
+    assert {found.label for message in detections(seen, "yard") for found in message.objects} == {"br"}
+    assert [found for message in detections(seen, "gate") for found in message.objects] == []
+
+
+def test_a_fast_file_loses_no_frame_and_is_offline_at_its_end(broker: Broker, folder: Path) -> None:
+    cameras = "  yard: {url: yard.avi, pace: fast, loop: false, max_fps: 0}\n"
+    with collect(broker) as seen, running_daemon(folder, config(broker, cameras)):
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 50, 30)
+        seen.wait_for("sightd/box/yard/status", b"offline")
+    assert [message.seq for message in detections(seen, "yard")] == list(range(50))
+
+
+def test_sigterm_finishes_what_is_under_way_and_says_stopped_last(broker: Broker, folder: Path) -> None:
+    with collect(broker) as seen, running_daemon(
+        folder, config(broker, "  yard: {url: yard.avi, max_fps: 0}\n")
+    ) as daemon:
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 3, 30)
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began < 8
+        seen.wait_for("sightd/box/available", b"stopped")
+    assert seen.messages[-1].topic == "sightd/box/available"
+
+
+def test_a_killed_daemon_is_offline_by_its_will(broker: Broker, folder: Path) -> None:
+    with collect(broker) as seen, running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        seen.wait_for("sightd/box/available", b"online", 30)
+        daemon.process.kill()
+        seen.wait_for("sightd/box/available", b"offline")
+
+
+def test_a_lost_camera_is_offline_and_back_in_time_while_the_others_go_on(broker: Broker, folder: Path) -> None:
+    with RtspServer("clock:15") as lost, RtspServer("clock:15") as kept:
+        cameras = f"  lost: {{url: '{lost.url()}'}}\n  kept: {{url: '{kept.url()}'}}\n"
+        with collect(broker) as seen, running_daemon(folder, config(broker, cameras)):
+            for name in ("lost", "kept"):
+                seen.wait_for(f"sightd/box/{name}/status", b"online", 30)
+            lost.kill()
+            seen.wait_for("sightd/box/lost/status", b"offline", 3)
+            before = len(detections(seen, "kept"))
+            time.sleep(2)
+            assert len(detections(seen, "kept")) - before >= 10
+            lost.start()
+            seen.wait_for("sightd/box/lost/status", b"online", 5)
+
+
+def test_a_broker_that_comes_later_is_found(broker: Broker, folder: Path) -> None:
+    broker.kill()
+    with running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")):
+        time.sleep(1)
+        broker.start()
+        with collect(broker) as seen:
+            seen.wait_for("sightd/box/available", b"online", 10)
+            seen.wait_until(lambda c: len(detections(c, "yard")) >= 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint", "code"),
+    [
+        ("labels: [cat]", "no label 'cat'", 2),
+        ("enabled: false", "every camera is disabled", 2),
+        ("max_fsp: 3", "did you mean 'max_fps'", 2),
+    ],
+)
+def test_settings_that_do_not_fit_end_it_before_anything_starts(
+    broker: Broker, folder: Path, change: str, complaint: str, code: int
+) -> None:
+    with running_daemon(folder, config(broker, f"  yard: {{url: yard.avi, {change}}}\n")) as daemon:
+        assert daemon.process.wait(30) == code
+    assert complaint in daemon.log
+    assert "Traceback" not in daemon.log
+
+
+def test_an_altered_bundle_is_not_run(broker: Broker, folder: Path) -> None:
+    manifest = json.loads((folder / "bundle" / "manifest.json").read_text())
+    with (folder / "bundle" / manifest["engine"]["file"]).open("ab") as engine:
+        engine.write(b"x")
+    with running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        assert daemon.process.wait(30) == 1
+    assert "altered or damaged" in daemon.log
+
+
+def test_an_engine_that_does_not_load_ends_the_service_with_its_reason(broker: Broker, folder: Path) -> None:
+    broken = folder / "broken.onnx"
+    broken.write_bytes(b"no graph at all")
+    manifest = open_bundle(folder / "bundle").manifest
+    write_bundle(folder / "bundle", broken, manifest, {})
+    with collect(broker) as seen, running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        assert daemon.process.wait(30) == 1
+        seen.wait_for("sightd/box/available", b"stopped")
+    assert "convert the model again" in daemon.log
+
+
+def test_the_cameras_password_appears_nowhere(broker: Broker, folder: Path) -> None:
+    with RtspServer("clock:10", user="admin", password="canary-secret") as server:
+        wrong = server.url().replace("canary-secret", "canary-wrong")
+        cameras = f"  good: {{url: '{server.url()}'}}\n  bad: {{url: '{wrong}'}}\n"
+        with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
+            seen.wait_for("sightd/box/good/status", b"online", 30)
+            time.sleep(2)
+            daemon.stop()
+    assert "canary" not in daemon.log
+    assert not [message for message in seen.messages if b"canary" in message.payload]

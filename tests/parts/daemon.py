@@ -1,0 +1,74 @@
+"""The daemon as users run it: a process of its own, with a config and a bundle made for the test."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List
+
+from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write_bundle
+from sightd.types import InputSpec
+from tests.parts.finished import bright_quadrants
+
+__all__ = ["Daemon", "running_daemon", "write_quadrant_bundle"]
+
+
+def write_quadrant_bundle(folder: Path) -> Path:
+    """A bundle of :func:`bright_quadrants`: labels "tl", "tr", "bl", "br", everything from score 0.5 on."""
+    spec = InputSpec(64, 48, resize="stretch")
+    model = bright_quadrants(folder / "quadrants.onnx", spec)
+    manifest = Manifest(
+        engine=EngineRecord("onnxruntime", "fp32"),
+        model=ModelRecord("quadrants.onnx", "", 13),
+        head="boxes-scores",
+        input=spec,
+        labels=["tl", "tr", "bl", "br"],
+        output=OutputSpec(candidates=4, min_score=0.5),
+    )
+    write_bundle(folder / "bundle", model, manifest, {})
+    return folder / "bundle"
+
+
+class Daemon:
+    """A running `sightd run`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8", "replace")
+
+    def stop(self, deadline_s: float = 15) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(deadline_s)
+
+
+def command(*arguments: str) -> List[str]:
+    """The `sightd` command line of this checkout."""
+    return [sys.executable, "-m", "sightd", *arguments]
+
+
+@contextmanager
+def running_daemon(folder: Path, config: str) -> Iterator[Daemon]:
+    """`sightd run` with *config*, whose bundle is ``folder/bundle``; killed at the end if it still runs."""
+    path, log = folder / "sightd.yaml", folder / "daemon.log"
+    path.write_text(f"bundle: bundle\n{config}", "utf-8")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command("run", "--config", str(path)),
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONWARNINGS": ""},
+        )
+    try:
+        yield Daemon(process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)

@@ -1,0 +1,136 @@
+"""An RTSP server for tests, run by the system's Python (it has GStreamer's bindings): PORT USER PASSWORD MOUNT...
+
+Mount i is served as /i. ``clock:FPS`` or ``clock:FPS:GOP`` is a picture of the current time, ``FILE`` is that clip
+in a loop, without encoding it again when it is H.264. Prints READY once it listens.
+"""
+
+import itertools
+import sys
+import time
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstApp", "1.0")
+gi.require_version("GstRtsp", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
+
+CLOCK_SIZE = (320, 240)
+CLOCK_CHROMA = bytes([128]) * (CLOCK_SIZE[0] * CLOCK_SIZE[1] // 2)
+ACCESS_UNITS = "video/x-h264,stream-format=byte-stream,alignment=au"
+ENCODE = "x264enc tune=zerolatency speed-preset=ultrafast threads=1 key-int-max={gop} bitrate={kbps}"
+PAY = "h264parse ! rtph264pay name=pay0 pt=96 config-interval=1"
+SOURCE = "appsrc name=source is-live=true format=time do-timestamp=true"
+
+
+class Factory(GstRtspServer.RTSPMediaFactory):
+    """Pushes what ``start()`` iterates over into the pipeline at *fps*, for as long as somebody looks."""
+
+    def __init__(self, launch, fps, start):
+        super().__init__()
+        self.interval_ms = round(1000 / fps)
+        self.start = start
+        self.set_launch(launch)
+        self.set_shared(True)
+
+    def do_configure(self, media):
+        source = media.get_element().get_child_by_name("source")
+        payloads = self.start()
+
+        def push():
+            buffer = Gst.Buffer.new_wrapped(next(payloads))
+            return source.emit("push-buffer", buffer) == Gst.FlowReturn.OK
+
+        GLib.timeout_add(self.interval_ms, push)
+
+
+def clock_picture():
+    """I420 bytes whose 16 columns are the bits of the time in 10 ms units."""
+    width, height = CLOCK_SIZE
+    ticks = int(time.time() * 100) & 0xFFFF
+    row = b"".join((b"\xeb" if ticks >> (15 - bit) & 1 else b"\x10") * (width // 16) for bit in range(16))
+    return row * height + CLOCK_CHROMA
+
+
+def clock_factory(fps, gop):
+    width, height = CLOCK_SIZE
+    caps = f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1"
+    encode = ENCODE.format(gop=gop, kbps=400)
+    return Factory(f"( {SOURCE} caps={caps} ! {encode} ! {PAY} )", fps, lambda: iter(clock_picture, None))
+
+
+def clip_factory(path):
+    access_units, fps = read_clip(path)
+    return Factory(f"( {SOURCE} caps={ACCESS_UNITS} ! {PAY} )", fps, lambda: itertools.cycle(access_units))
+
+
+def read_clip(path):
+    """The clip's H.264 access units (as they are, or encoded here) and its frame rate."""
+    encode = ENCODE.format(gop=30, kbps=4000)
+    for middle in ("parsebin", f"decodebin ! videoconvert ! {encode}"):
+        sink = f"h264parse ! {ACCESS_UNITS} ! appsink name=sink"
+        access_units, fps = run_to_end(f"filesrc name=file ! {middle} ! {sink}", path)
+        if access_units:
+            return access_units, fps
+    raise SystemExit(f"{path}: GStreamer can't read this clip")
+
+
+def run_to_end(launch, path):
+    pipeline = Gst.parse_launch(launch)
+    pipeline.get_by_name("file").set_property("location", path)
+    sink = pipeline.get_by_name("sink")
+    sink.set_property("sync", False)
+    pipeline.set_state(Gst.State.PLAYING)
+    ended = Gst.MessageType.EOS | Gst.MessageType.ERROR
+    access_units, fps = [], 25.0
+    while True:
+        sample = sink.emit("try-pull-sample", Gst.SECOND // 20)
+        if sample is None:
+            if pipeline.get_bus().pop_filtered(ended):
+                break
+            continue
+        buffer = sample.get_buffer()
+        access_units.append(buffer.extract_dup(0, buffer.get_size()))
+        found, numerator, denominator = sample.get_caps().get_structure(0).get_fraction("framerate")
+        fps = numerator / denominator if found and numerator else fps
+    pipeline.set_state(Gst.State.NULL)
+    return access_units, fps
+
+
+def demand_password(server, user, password):
+    auth = GstRtspServer.RTSPAuth()
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+    auth.add_digest(user, password, token)
+    server.set_auth(auth)
+
+
+def main(port, user, password, *mounts):
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(port)
+    if password:
+        demand_password(server, user, password)
+    for index, mount in enumerate(mounts):
+        kind, _, rates = mount.partition(":")
+        if kind == "clock":
+            fps, _, gop = rates.partition(":")
+            factory = clock_factory(int(fps), int(gop or fps))
+        else:
+            factory = clip_factory(mount)
+        if password:
+            permissions = GstRtspServer.RTSPPermissions()
+            permissions.add_permission_for_role("viewer", "media.factory.access", True)
+            permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+            factory.set_permissions(permissions)
+        server.get_mount_points().add_factory(f"/{index}", factory)
+    if not server.attach(None):
+        raise SystemExit(f"port {port} is taken")
+    print("READY", flush=True)  # noqa: T201  (the parent waits for it)
+    GLib.MainLoop().run()
+
+
+main(*sys.argv[1:])
