@@ -1,7 +1,6 @@
 """The daemon's command: `sightd run`."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: below Python 3.10 typer would not see what Annotated says.
 import signal
 from functools import partial
 from pathlib import Path

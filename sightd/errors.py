@@ -7,10 +7,10 @@ A message says what is wrong *and* what to do about it; it never holds a passwor
 from __future__ import annotations
 
 __all__ = [
-    "BrokerError",
     "BundleError",
     "CalibrationError",
     "ConfigError",
+    "DisagreementError",
     "EngineError",
     "ModelError",
     "SightdError",
@@ -46,5 +46,5 @@ class CalibrationError(SightdError):
     """A calibration set is empty, too small, damaged, or not of these cameras."""
 
 
-class BrokerError(SightdError):
-    """The MQTT broker refuses us for good (a setting is wrong)."""
+class DisagreementError(SightdError):
+    """The bundle was written, but with float: no INT8 engine could be shown to agree with the model."""

@@ -13,6 +13,7 @@ from sightd.redact import redact
         "two: rtsp://a:canary@x/1 and rtsp://b:canary@y/2",
         "rtsp://admin:can@canary@cam/1",
         "rtsp://:canary@cam/1",
+        "rtsp://admin:can/canary@cam/1",
         "http://cam/video?user=admin&password=canary&fps=5",
         "HTTP://cam/video?TOKEN=canary",
     ],

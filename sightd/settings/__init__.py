@@ -1,0 +1,30 @@
+"""The settings: frozen models, read from one strict YAML file whose every mistake is named with its line."""
+
+from __future__ import annotations
+
+from .load import load_settings, parse_settings
+from .models import (
+    DEFAULT_CONFIG,
+    CalibrationSettings,
+    CameraDefaults,
+    CameraSettings,
+    EngineSettings,
+    MqttSettings,
+    Settings,
+    json_schema,
+)
+from .starter import starter
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "CalibrationSettings",
+    "CameraDefaults",
+    "CameraSettings",
+    "EngineSettings",
+    "MqttSettings",
+    "Settings",
+    "json_schema",
+    "load_settings",
+    "parse_settings",
+    "starter",
+]

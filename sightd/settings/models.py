@@ -1,0 +1,182 @@
+"""What can be set: every key, its default, its bounds and the one sentence that explains it.
+
+The sentences are the comments of config/sightd.yaml and the hover texts of config/sightd.schema.json.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from ..errors import ConfigError
+from .values import CameraName, FilePath, Host, NodeName, Text, TopicPrefix, Url
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "CalibrationSettings",
+    "CameraDefaults",
+    "CameraSettings",
+    "EngineSettings",
+    "MqttSettings",
+    "Settings",
+    "json_schema",
+]
+
+#: Where the file is when neither a command's argument nor $SIGHTD_CONFIG says otherwise.
+DEFAULT_CONFIG = Path("/etc/sightd/sightd.yaml")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class MqttSettings(_Section):
+    """The broker and how to reach it."""
+
+    host: Host = Field(default="127.0.0.1", description="Broker's host name or address")
+    port: int = Field(default=1883, ge=1, le=65535, description="Broker's TCP port")
+    username: Optional[Text] = Field(default=None, description="User name at the broker; null connects without one")
+    password: Optional[SecretStr] = Field(
+        default=None, description="Password in plain text; better kept in a password_file"
+    )
+    password_file: Optional[FilePath] = Field(default=None, description="File that holds the password and nothing else")
+    topic_prefix: Optional[TopicPrefix] = Field(default=None, description="Start of every topic; null: sightd/<node>")
+    client_id: Optional[Text] = Field(default=None, description="MQTT client identifier; null: sightd-<node>")
+    keepalive_s: int = Field(
+        default=10, ge=1, le=65535, description="A dead broker is noticed after twice this many seconds"
+    )
+
+    @field_validator("password", "password_file")
+    @classmethod
+    def _goes_with(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("username", "") is None:
+            raise ValueError("needs a username beside it")
+        if value is not None and info.data.get("password") is not None:
+            raise ValueError("excludes password; keep one of the two")
+        return value
+
+    def read_password(self) -> Optional[str]:
+        """The broker's password, read anew from password_file where one is named; None without either.
+
+        :raises ConfigError: the file can't be read or is empty.
+        """
+        if self.password_file is None:
+            return None if self.password is None else self.password.get_secret_value()
+        try:
+            password = self.password_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ConfigError(
+                f"mqtt.password_file: {self.password_file} can't be read ({reason}); check path, owner and permissions"
+            ) from error
+        if not password:
+            raise ConfigError(f"mqtt.password_file: {self.password_file} is empty; write the password into it")
+        return password
+
+
+class EngineSettings(_Section):
+    """How the engine uses this machine."""
+
+    threads: int = Field(default=0, ge=0, description="CPU threads that compute; 0: one a core")
+    max_batch: int = Field(default=0, ge=0, description="Largest batch, never above the bundle's; 0: the bundle's")
+
+
+class CalibrationSettings(_Section):
+    """Where the daemon keeps frames for the next conversion, and how many."""
+
+    folder: FilePath = Field(default=Path("/var/lib/sightd/calibration"), description="Folder of the calibration set")
+    max_frames: int = Field(default=1024, ge=1, description="Most frames to keep")
+    max_mb: int = Field(default=2048, ge=1, description="Most disk space to use, in megabytes")
+
+
+class CameraDefaults(_Section):
+    """What every camera starts from."""
+
+    max_fps: float = Field(default=10.0, ge=0, description="Most frames a second to look at; 0: every frame")
+    min_score: Optional[float] = Field(
+        default=None, ge=0, le=1, description="Lowest score to report; null: the bundle's"
+    )
+    labels: Optional[List[Text]] = Field(default=None, min_length=1, description="Labels to report; null: all")
+    enabled: bool = Field(default=True, description="Whether the camera is looked at")
+    loop: bool = Field(default=True, description="Files only: begin again at the end")
+    pace: Literal["live", "fast"] = Field(
+        default="live", description="Files only: live plays at the file's rate, fast does not wait"
+    )
+
+
+class CameraSettings(CameraDefaults):
+    """One camera with all that applies to it: camera_defaults overlaid by its own keys."""
+
+    #: Normalised: an absolute path, or a URL with its scheme in lower case. May hold a password:
+    #: ``url.get_secret_value()`` is for the source only, people are shown :func:`sightd.redact.redact` of it.
+    url: Url = Field(
+        description="rtsp://, rtsps://, http://, https://, file:// or a path, relative to this file's folder"
+    )
+
+
+class Settings(_Section):
+    """The whole file; ``cameras`` are already merged with ``camera_defaults``."""
+
+    node: Optional[NodeName] = Field(default=None, description="Name of this box in topics; null: the host name")
+    bundle: FilePath = Field(
+        default=Path("/opt/sightd/bundles/default"), description="Folder that sightd convert wrote the model to"
+    )
+    mqtt: MqttSettings = Field(default=MqttSettings(), description="The MQTT broker")
+    engine: EngineSettings = Field(default=EngineSettings(), description="How the engine uses this machine")
+    nms_iou: Optional[float] = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Of two boxes of a class that overlap more, the lower is dropped; null: the bundle's",
+    )
+    max_objects: int = Field(default=100, ge=1, description="Most objects to report a frame")
+    stats_interval_s: int = Field(default=10, ge=1, description="Seconds from one stats message to the next")
+    calibration: CalibrationSettings = Field(
+        default=CalibrationSettings(), description="Frames that are kept for the next conversion"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe messages to log"
+    )
+    camera_defaults: CameraDefaults = Field(
+        default=CameraDefaults(), description="What every camera starts from; each may set any of these keys for itself"
+    )
+    cameras: Dict[CameraName, CameraSettings] = Field(
+        min_length=1,
+        description="The cameras by name (lower-case letters, digits, _ and -); at least one",
+        json_schema_extra={"additionalProperties": False},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _overlay_cameras(cls, data: Any) -> Any:
+        """Merged before validation, so that a mistake in a camera is still found at the camera."""
+        if not isinstance(data, dict) or not isinstance(data.get("cameras"), dict):
+            return data
+        common = data.get("camera_defaults")
+        common = common if isinstance(common, dict) else {}
+        merged = {name: {**common, **own} if isinstance(own, dict) else own for name, own in data["cameras"].items()}
+        return {**data, "cameras": merged}
+
+    @property
+    def node_name(self) -> str:
+        """The name of this box in topics."""
+        return self.node or re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:64] or "box"
+
+    @property
+    def topic_prefix(self) -> str:
+        """The start of every topic, without a '/' at the end."""
+        return self.mqtt.topic_prefix or f"sightd/{self.node_name}"
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client identifier."""
+        return self.mqtt.client_id or f"sightd-{self.node_name}"
+
+
+def json_schema() -> Dict[str, Any]:
+    """The JSON Schema of the file, for editors: the content of config/sightd.schema.json."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

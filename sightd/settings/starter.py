@@ -1,0 +1,59 @@
+"""The commented settings file: config/sightd.yaml, and what `sightd init` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Iterator, Mapping, Type
+
+from pydantic import BaseModel
+
+from .models import Settings
+
+__all__ = ["starter"]
+
+_HEADER = """\
+# yaml-language-server: $schema=sightd.schema.json
+# Settings of sightd: every key with its default. After a change: sightd check-config
+# For an editor that checks as you type: sightd check-config --schema > sightd.schema.json
+"""
+_EXAMPLES = """\
+  # front:
+  #   url: rtsp://user:password@192.0.2.10:554/stream1
+  # yard:
+  #   url: rtsp://192.0.2.11/stream1
+  #   max_fps: 5
+  #   labels: [person, car]
+"""
+
+
+def starter(cameras: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """A settings file with every key and a comment to each.
+
+    :param cameras: name -> url; without any there are commented examples, and the file is not valid yet.
+    :param values: what is not to be the default, as the file would say it: ``{"mqtt": {"host": "broker"}}``.
+    """
+    own = "".join(f"  {name}:\n    url: {_scalar(url)}\n" for name, url in cameras.items())
+    return _HEADER + "\n".join(_section(Settings, values, "")) + "\n" + (own or _EXAMPLES)
+
+
+def _section(model: Type[BaseModel], values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if not indent:
+            yield ""
+        yield f"{indent}# {field.description}"
+        if isinstance(field.default, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _section(type(field.default), values.get(name, {}), indent + "  ")
+        elif field.is_required():
+            yield f"{indent}{name}:"
+        else:
+            yield f"{indent}{name}: {_scalar(values.get(name, field.default))}"
+
+
+def _scalar(value: Any) -> str:
+    """*value* as YAML: bare where nothing can be misread, else as JSON, which YAML reads too."""
+    if isinstance(value, Path) or (isinstance(value, str) and re.fullmatch(r"[a-z/][a-z/.-]{3,}", value)):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
