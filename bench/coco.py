@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Union
 
 import cv2
+import numpy as np
 
 from sightd.types import Detections, Image
 
@@ -50,7 +51,7 @@ def _read(file: Path) -> Image:
     image = cv2.imread(str(file))
     if image is None:
         raise FileNotFoundError(file)
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def _rows(

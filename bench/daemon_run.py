@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List, Tuple
 
 from daemon.service import Service
 from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec
@@ -45,14 +45,16 @@ def file_cameras(clips: List[Path], pace: str) -> str:
 
 
 @contextmanager
-def running_service(cameras: str, manifest: Manifest, open_engine: Callable[[], Engine]) -> Iterator[Service]:
-    """The daemon with the given cameras, stopped at the end."""
+def running_service(
+    cameras: str, manifest: Manifest, open_engine: Callable[[], Engine]
+) -> Iterator[Tuple[Service, Broker]]:
+    """The daemon with the given cameras and the broker it publishes to, stopped at the end."""
     with tempfile.TemporaryDirectory() as folder, running_broker(Path(folder)) as broker:
         service = _service(Path(folder), broker, cameras, manifest, open_engine)
         thread = threading.Thread(target=service.run)
         thread.start()
         try:
-            yield service
+            yield service, broker
         finally:
             service.stop()
             thread.join()

@@ -42,7 +42,7 @@ def run(quick: bool) -> Result:
 def _measure(picture_s: float, seconds: float) -> Throughput:
     cameras = file_cameras([asset(_CLIP)] * 4, "fast")
     engine = partial(StubEngine, _SPEC, picture_s=picture_s, max_batch=4)
-    with running_service(cameras, manifest_for(_SPEC, ["thing"]), engine) as service:
+    with running_service(cameras, manifest_for(_SPEC, ["thing"]), engine) as (service, _):
         return throughput(service, 2.0, seconds)
 
 

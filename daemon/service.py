@@ -105,6 +105,7 @@ class Service:
         join_all([analysis], _ANALYSIS_S)
         self._hang_up.set()
         join_all([publisher], _PUBLISHER_S)
+        self._outbox.close()
         if self._failed:
             raise SightdError(f"{' and '.join(self._failed)} failed, see the log above")
 
@@ -120,7 +121,8 @@ class Service:
 
     def _publish(self) -> None:
         self._publisher.run(self._hang_up)
-        self._publisher.close()
+        if not self._failed:  # else the broker publishes the will: we did not stop, we broke
+            self._publisher.close()
 
     def _analyse(self) -> None:
         manifest = self._manifest

@@ -29,7 +29,7 @@ from daemon.pipeline import StageTimes
 from daemon.topics import Topics
 from sightd.types import Detections, Frame
 
-ASYNCAPI = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
+DOCS = Path(__file__).parents[2] / "docs"
 LABELS = ["person", "car"]
 TIMES = StageTimes(decode_s=0.002, wait_s=0.0105, resize_s=0.0004, infer_s=0.02, post_s=0.0012345)
 INFO = InfoMessage(
@@ -71,7 +71,7 @@ def encoded(found: Detections, **changes: Any) -> bytes:
 
 
 def asyncapi() -> Dict[str, Any]:
-    document: Dict[str, Any] = YAML(typ="safe").load(ASYNCAPI)
+    document: Dict[str, Any] = YAML(typ="safe").load(DOCS / "asyncapi.yaml")
     return document
 
 
@@ -162,6 +162,11 @@ def test_real_json_matches_the_asyncapi_document(message: str, payload: bytes) -
 )
 def test_the_plain_words_are_those_of_the_asyncapi_document(message: str, payload: bytes) -> None:
     validator(message).validate(payload.decode())
+
+
+def test_the_example_in_the_docs_is_a_real_message() -> None:
+    (example,) = re.findall("```json\n(.*?)```", (DOCS / "mqtt.md").read_text("utf-8"), re.DOTALL)
+    validator("detections").validate(json.loads(example))
 
 
 def test_the_document_refuses_what_we_never_send() -> None:

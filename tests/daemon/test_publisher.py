@@ -126,6 +126,14 @@ def test_more_states_than_paho_keeps_in_flight_all_arrive(broker: Broker) -> Non
         seen.wait_until(lambda collector: len(collector.newest) == 300)
 
 
+def test_small_messages_are_not_held_back_to_be_sent_together(broker: Broker) -> None:
+    with publishing(broker.port) as running:
+        running.wait_until(lambda publisher: publisher.connected)
+        client = running.publisher._client
+        assert client is not None
+        assert client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_a_killed_daemon_is_offline(broker: Broker) -> None:
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(broker.port)], cwd=ROOT)
     try:
@@ -196,6 +204,19 @@ def test_a_broker_that_comes_later_is_found(tmp_path: Path, caplog: pytest.LogCa
             is_retained(broker, TOPICS.status("gate"), b"online")
             assert running.publisher.dropped == 1, "the detections from before are stale"
     assert f"127.0.0.1:{port} can't be reached" in warnings_of(caplog)[0]
+
+
+def test_detections_put_while_the_broker_makes_up_its_mind_are_stale_but_states_are_not(broker: Broker) -> None:
+    broker.freeze()
+    with publishing(broker.port) as running:
+        running.wait_until(lambda publisher: publisher._client is not None)
+        running.put(TOPICS.detections("gate"), b"stale")
+        running.put(TOPICS.status("gate"), b"online", retain=True)
+        broker.thaw()
+        running.wait_until(lambda publisher: publisher.connected)
+        is_retained(broker, TOPICS.status("gate"), b"online")
+        running.wait_until(lambda publisher: publisher.published == 2)  # the state and "online"
+        assert running.publisher.dropped == 1
 
 
 def test_after_kill_9_of_the_broker_everything_retained_is_back(

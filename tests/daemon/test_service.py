@@ -165,7 +165,7 @@ def test_an_engine_that_does_not_load_ends_the_service_with_its_reason(broker: B
     write_bundle(folder / "bundle", broken, manifest, {})
     with collect(broker) as seen, running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
         assert daemon.process.wait(30) == 1
-        seen.wait_for("sightd/box/available", b"stopped")
+        seen.wait_for("sightd/box/available", b"offline")
     assert "convert the model again" in daemon.log
 
 

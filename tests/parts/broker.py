@@ -121,6 +121,8 @@ class Received:
     qos: int
     #: Whether the broker had kept it from before we subscribed.
     retained: bool
+    #: Wall clock (Unix seconds) when it arrived.
+    received_at: float
 
 
 @contextmanager
@@ -165,7 +167,8 @@ class Collector:
         """Wait until *holds* of this collector; fails with what came after *deadline_s*."""
         with self._changed:
             if not self._changed.wait_for(lambda: holds(self), deadline_s):
-                raise AssertionError(f"not within {deadline_s} s; received: {self._received[-20:]}")
+                tail = [(message.topic, message.payload[:80]) for message in self._received[-10:]]
+                raise AssertionError(f"not within {deadline_s} s; {len(self._received)} received, the last: {tail}")
 
     def wait_for(self, topic: str, payload: bytes, deadline_s: float = 10) -> None:
         """Wait until the newest payload of *topic* is *payload*."""
@@ -173,5 +176,5 @@ class Collector:
 
     def _add(self, message: mqtt.MQTTMessage) -> None:
         with self._changed:
-            self._received.append(Received(message.topic, message.payload, message.qos, message.retain))
+            self._received.append(Received(message.topic, message.payload, message.qos, message.retain, time.time()))
             self._changed.notify_all()
