@@ -10,7 +10,7 @@ import onnx
 
 from converter.finish import FinishedModel, finish
 from converter.graph import load_onnx
-from converter.presets import read_labels
+from converter.labels import read_labels
 
 from .assets import asset
 

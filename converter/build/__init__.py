@@ -1,0 +1,1 @@
+"""Building engine files: one module an engine kind."""

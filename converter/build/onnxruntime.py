@@ -1,0 +1,48 @@
+"""Builds ONNX Runtime engines: the finished graph as it is, or with explicit Q/DQ for this machine."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import AbstractSet
+
+import onnx
+import onnxruntime
+
+from sightd.bundle import EngineRecord
+
+from ..quantize import quantize
+from ..ranges import Ranges
+from ..search import Recipe
+from ..targets import this_machine
+
+__all__ = ["KIND", "build_float", "build_int8", "record"]
+
+#: The engine kind in the manifest.
+KIND = "onnxruntime"
+
+
+def build_float(finished: onnx.ModelProto, file: Path) -> None:
+    """Write the finished graph to *file*."""
+    file.write_bytes(finished.SerializeToString())
+
+
+def build_int8(
+    finished: onnx.ModelProto, ranges: Ranges, recipe: Recipe, float_nodes: AbstractSet[str], file: Path
+) -> None:
+    """Write the graph with Q/DQ pairs around all but *float_nodes* to *file*."""
+    quantized = quantize(
+        finished,
+        ranges,
+        algorithm=recipe.algorithm,
+        float_nodes=float_nodes,
+        scope=recipe.scope,
+        target=this_machine(),
+    )
+    file.write_bytes(quantized.SerializeToString())
+
+
+def record(precision: str) -> EngineRecord:
+    """What the manifest says about an engine built here and now."""
+    versions = {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}
+    return EngineRecord(KIND, precision, versions=versions, machine=platform.machine())

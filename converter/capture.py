@@ -1,0 +1,72 @@
+"""`sightd capture`: frames of all configured cameras into a calibration set, evenly shared among them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from functools import partial
+from typing import Callable, Dict, Mapping
+
+from sightd.calibration_set import CalibrationSet, Verdict
+from sightd.errors import CalibrationError, SightdError
+from sightd.settings import CameraSettings
+from sightd.sources import frames, source_for
+
+__all__ = ["capture"]
+
+_log = logging.getLogger(__name__)
+
+
+def capture(
+    cameras: Mapping[str, CameraSettings],
+    kept: CalibrationSet,
+    *,
+    count: int,
+    fps: float,
+    stop: threading.Event,
+    on_kept: Callable[[], None],
+) -> Dict[str, Dict[str, int]]:
+    """Offer frames of each of *cameras* to the set *kept* until each has given its share of *count*.
+
+    One thread a camera; a camera that is away is waited for until *stop* is set.
+
+    Returns for each camera what became of its frames: the set's verdict -> how often.
+
+    :param fps: offer at most so many frames a second and camera.
+    :param on_kept: called for every frame that was kept, one call at a time.
+    :raises CalibrationError: a frame could not be stored.
+    """
+    share = -(-count // len(cameras))
+    lock = threading.Lock()
+    failures: Dict[str, SightdError] = {}
+    tallies: Dict[str, Counter[str]] = {name: Counter() for name in cameras}
+
+    def watch(name: str, camera: CameraSettings) -> None:
+        source = source_for(camera.url.get_secret_value(), pace=camera.pace, loop=camera.loop)
+        say = partial(_say_state, name)
+        try:
+            for frame in frames(name, source, max_fps=fps, stop=stop, on_state=say):
+                with lock:
+                    verdict = kept.offer(frame)
+                    if verdict is Verdict.KEPT:
+                        on_kept()
+                tallies[name][verdict.value] += 1
+                if tallies[name][Verdict.KEPT.value] >= share:
+                    return
+        except SightdError as error:
+            failures[name] = error
+            stop.set()
+
+    threads = [threading.Thread(target=watch, args=item, name=f"capture-{item[0]}") for item in cameras.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in failures.values():
+        raise CalibrationError(str(error)) from error
+    return {name: dict(answers) for name, answers in tallies.items()}
+
+
+def _say_state(name: str, state: str, reason: str) -> None:
+    _log.info("camera %s is %s%s", name, state, f": {reason}" if reason else "")

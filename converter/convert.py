@@ -1,0 +1,105 @@
+"""`sightd convert`: export, finish, calibrate, search, agree, ship; each step once, in this order."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+import time
+from pathlib import Path
+from typing import List, Tuple
+
+import onnx
+
+from sightd.bundle import ModelRecord, OutputSpec, Profile, sha256_of
+from sightd.errors import BundleError, ModelError
+
+from .export import export
+from .finish import FinishedModel, finish
+from .frames import read_frames
+from .gate import Gate
+from .graph import load_onnx, opset_of
+from .labels import read_labels
+from .progress import Progress
+from .reference import Reference
+from .request import Request, Result
+from .search import Trial, search
+from .ship import Evidence, ship
+from .verdict import choose
+from .workshop import Workshop
+
+__all__ = ["convert"]
+
+
+def convert(request: Request, progress: Progress) -> Result:
+    """Make the bundle that *request* asks for.
+
+    :raises ModelError: the model can't be read, exported or finished, or the finished float model already
+        detects something else than the one that was given.
+    :raises CalibrationError: the frames can't be used.
+    :raises BundleError: the bundle can't be written; one that was there stays.
+    """
+    try:
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".sightd-convert-", dir=request.out.parent) as folder:
+            return _convert(request, Path(folder), progress)
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        raise BundleError(f"{request.out}: can't be written ({why}); what was there before is kept") from error
+
+
+def _convert(request: Request, folder: Path, progress: Progress) -> Result:
+    started = time.monotonic()
+    model, record = _given(request, folder)
+    finished = _finished(request, model)
+    frames = read_frames(request.calibration, count=request.frames, holdout=request.holdout, seed=request.seed)
+    progress.say(
+        f"{record.name}: {finished.head.family}, {len(finished.labels)} classes, input {finished.spec.width} x "
+        f"{finished.spec.height}; {len(frames.calibration)} frames to calibrate on, {len(frames.holdout)} held out"
+    )
+    profile = Profile(opt=min(Profile().opt, finished.max_batch), max=finished.max_batch)
+    gate = Gate.open(
+        Reference(model, finished.spec, finished.head),
+        lambda: frames.images(frames.holdout),
+        len(frames.holdout),
+        finished.spec,
+        OutputSpec(candidates=finished.candidates, min_score=request.thresholds.min_score),
+        request.thresholds,
+        sorted({1, profile.opt}),
+        progress,
+    )
+    workshop = Workshop(finished, frames, gate, folder, progress)
+    floats = workshop.judge_float()
+    if floats.verdict == "disagrees":
+        raise ModelError(
+            f"once finished, the float model detects something else than as given ({floats.reason}): "
+            "please report this with the model's name, no engine made of it can be trusted"
+        )
+    trials: List[Trial] = []
+    if floats.agrees:
+        trials = search(workshop.prepare(), workshop.attempt, request.max_trials)
+    verdict = choose(floats, trials)
+    evidence = Evidence(record, finished, frames, gate, profile, trials, verdict, time.monotonic() - started)
+    return Result(ship(request.out, folder, evidence, workshop), verdict)
+
+
+def _given(request: Request, folder: Path) -> Tuple[onnx.ModelProto, ModelRecord]:
+    """The user's model as an unfinished graph, exported first where weights were given."""
+    if not request.factory:
+        model = load_onnx(request.model)
+        return model, ModelRecord(request.model.name, sha256_of(request.model), opset_of(model))
+    if request.size is None:
+        raise ModelError("PyTorch weights don't say the size of their input: give it with --size")
+    made = export(request.model, request.factory, size=request.size, opset=request.opset, out=folder / "given.onnx")
+    record = ModelRecord(request.model.name, sha256_of(made.onnx), made.opset, made.weights_sha256, made.exporter)
+    return load_onnx(made.onnx), record
+
+
+def _finished(request: Request, model: onnx.ModelProto) -> FinishedModel:
+    size = {} if request.size is None else {"width": request.size[0], "height": request.size[1]}
+    return finish(
+        model,
+        head=request.head or None,
+        head_options=request.head_options,
+        spec_overrides={**size, **request.spec},
+        labels=read_labels(request.labels) if request.labels else None,
+    )

@@ -1,0 +1,40 @@
+"""The frames of one conversion: some to calibrate on, others, from other times, to judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, List, Sequence
+
+from sightd.calibration_entries import Entry, dataset_sha256, read_entries, read_image
+from sightd.types import Image
+
+from .select import choose, split
+
+__all__ = ["Frames", "read_frames"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Chosen frames of one calibration set; pictures are read when they are needed, never all at once."""
+
+    folder: Path
+    calibration: List[Entry]
+    holdout: List[Entry]
+    #: Of the frames to calibrate on.
+    sha256: str
+    seed: int
+
+    def images(self, entries: Sequence[Entry]) -> Iterator[Image]:
+        """Their pictures, in order."""
+        return (read_image(self.folder, entry) for entry in entries)
+
+
+def read_frames(folder: Path, *, count: int, holdout: int, seed: int) -> Frames:
+    """At most *count* frames of the set in *folder* to calibrate on and *holdout* to judge by, the same for a seed.
+
+    :raises CalibrationError: there is no set, it is damaged, or it is too small to be parted.
+    """
+    calibration, held_out = split(read_entries(folder), holdout / (count + holdout), seed)
+    chosen = choose(calibration, count, seed)
+    return Frames(folder, chosen, choose(held_out, holdout, seed), dataset_sha256(chosen), seed)

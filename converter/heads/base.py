@@ -1,0 +1,104 @@
+"""What a head family is: how it is recognised, decoded in the graph, and decoded again in NumPy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, FrozenSet, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightd.errors import ModelError
+
+from ..graft import Graft
+from ..graph import Tensor
+
+__all__ = ["Anchors", "Head", "Signature", "best_class"]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """All that a head may know of a model."""
+
+    #: Input pixels.
+    width: int
+    height: int
+    #: The outputs in the graph's order, shapes as seen in a run; the first dimension is the batch.
+    outputs: Tuple[Tensor, ...]
+    #: For each output, by name, the operators between the last convolutions and it.
+    behind: Mapping[str, FrozenSet[str]]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Names of the tensors that a head leaves in the graph, A anchors a picture."""
+
+    #: [N, A, 4] float32, x1 y1 x2 y2 in input pixels.
+    boxes: str
+    #: [N, A] float32, of the best class.
+    scores: str
+    #: [N, A], the best class; any integer type.
+    classes: str
+
+
+@dataclass(frozen=True)
+class Head(ABC):
+    """One model's outputs, understood. Made by :meth:`fit`; outputs are handed over in the graph's order."""
+
+    #: The name for ``--head`` and the manifest.
+    family: ClassVar[str]
+    #: The outputs that the family expects, one line for people.
+    layout: ClassVar[str]
+    #: Names of the options that :meth:`fit` takes.
+    options: ClassVar[Tuple[str, ...]] = ()
+
+    #: Input pixels.
+    width: int
+    height: int
+    #: Anchors a picture.
+    anchors: int
+    #: Classes, None where the outputs don't tell.
+    classes: Optional[int]
+    #: What was taken for granted without evidence in the graph: a sentence each, for people.
+    assumptions: Tuple[str, ...]
+
+    @property
+    def preset(self) -> str:
+        """The key in converter.presets.PRESETS of the input that such models are usually trained with."""
+        return self.family
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, signature: Signature, options: Mapping[str, str]) -> Head:
+        """The head of a model with these outputs.
+
+        :raises ModelError: the outputs or the options are not this family's.
+        """
+
+    @abstractmethod
+    def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
+        """Add the decoding of the tensors named *outputs* to *graft*, for any batch."""
+
+    @abstractmethod
+    def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The reference's decoding, written independently of :meth:`graft`.
+
+        :param outputs: of the unfinished model for one picture, without the batch dimension.
+        :return: boxes [A, 4] in input pixels and scores [A, C].
+        """
+
+    @classmethod
+    def matches(cls, signature: Signature) -> bool:
+        """Whether the outputs are this family's as they are, without options."""
+        try:
+            cls.fit(signature, {})
+        except ModelError:
+            return False
+        return True
+
+
+def best_class(graft: Graft, scores: str) -> Tuple[str, str]:
+    """From class scores [N, A, C] the best score and its class, each [N, A]."""
+    best = graft.add("ReduceMax", scores, axes=[2], keepdims=0)
+    return best, graft.add("ArgMax", scores, axis=2, keepdims=0)

@@ -1,0 +1,106 @@
+"""Boxes and scores as plain outputs: the layout of exports that decode inside and leave NMS to others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightd.errors import ModelError
+
+from ..graft import Graft
+from ..graph import Tensor
+from .base import Anchors, Head, Signature, best_class
+
+__all__ = ["BoxesScoresHead"]
+
+_FORMATS = ("xyxy", "cxcywh")
+_UNITS = ("pixels", "fraction")
+
+
+@dataclass(frozen=True)
+class BoxesScoresHead(Head):
+    """Boxes [B, A, 4] with scores [B, A, C], or with scores [B, A] and integer classes [B, A]."""
+
+    #: Places of boxes and scores, and of the classes where they are an output, among the outputs.
+    places: Tuple[int, ...]
+    box_format: str
+    box_unit: str
+
+    family: ClassVar[str] = "boxes-scores"
+    layout: ClassVar[str] = (
+        "boxes [batch, anchors, 4] and scores [batch, anchors, classes], "
+        "or boxes, scores [batch, anchors] and integer classes [batch, anchors]"
+    )
+    options: ClassVar[Tuple[str, ...]] = ("box_format", "box_unit")
+
+    @classmethod
+    def fit(cls, signature: Signature, options: Mapping[str, str]) -> BoxesScoresHead:
+        outputs = signature.outputs
+        boxes = [i for i, output in enumerate(outputs) if len(output.shape) == 3 and output.shape[2] == 4]
+        if len(boxes) != 1 or len(outputs) not in (2, 3):
+            raise ModelError(f"boxes-scores needs {cls.layout}")
+        anchors = outputs[boxes[0]].shape[1] or 0
+        scores, classes = _scores(outputs, anchors)
+        if not scores:
+            raise ModelError(f"boxes-scores needs {cls.layout}; the anchors of all must be as many")
+        box_format = _option(options, "box_format", _FORMATS)
+        box_unit = _option(options, "box_unit", _UNITS)
+        size = signature.width, signature.height
+        assumptions = () if set(options) == set(cls.options) else (_assumption(box_format, box_unit),)
+        return cls(*size, anchors, classes, assumptions, (boxes[0], *scores), box_format, box_unit)
+
+    def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
+        boxes, scores, *classes = [outputs[place] for place in self.places]
+        if self.box_format == "cxcywh":
+            centre, size = graft.split(boxes, (2, 2), 2)
+            half = graft.add("Mul", size, graft.constant(np.array(0.5, np.float32)))
+            corners = graft.add("Sub", centre, half), graft.add("Add", centre, half)
+            boxes = graft.add("Concat", *corners, axis=2)
+        if self.box_unit == "fraction":
+            boxes = graft.add("Mul", boxes, graft.constant(np.array([self.width, self.height] * 2, np.float32)))
+        if classes:
+            return Anchors(boxes, scores, classes[0])
+        return Anchors(boxes, *best_class(graft, scores))
+
+    def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
+        boxes, scores, *classes = [outputs[place] for place in self.places]
+        if self.box_format == "cxcywh":
+            cx, cy, w, h = boxes.T
+            boxes = np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], axis=1)
+        if self.box_unit == "fraction":
+            boxes = boxes * np.array([self.width, self.height, self.width, self.height], np.float32)
+        if classes:
+            of_class = classes[0].astype(int)
+            one_hot = np.zeros((self.anchors, of_class.max() + 1), np.float32)
+            one_hot[np.arange(self.anchors), of_class] = scores
+            scores = one_hot
+        return boxes, scores
+
+
+def _scores(outputs: Sequence[Tensor], anchors: int) -> Tuple[List[int], Optional[int]]:
+    """Places of the scores (and of the classes), and how many classes there are; no place where they don't fit."""
+    if len(outputs) == 2:
+        for place, output in enumerate(outputs):
+            if len(output.shape) == 3 and output.shape[1] == anchors and output.shape[2] != 4:
+                return [place], output.shape[2]
+        return [], None
+    flat = [place for place, output in enumerate(outputs) if output.shape[1:] == (anchors,)]
+    whole = [place for place in flat if "int" in outputs[place].dtype]
+    return ([place for place in flat if place not in whole] + whole if len(flat) == 2 and len(whole) == 1 else []), None
+
+
+def _assumption(box_format: str, box_unit: str) -> str:
+    return (
+        f"boxes are taken as {box_format} in {box_unit}, which this layout does not tell: where the annotated picture "
+        f"shows them wrong, set box_format ({' or '.join(_FORMATS)}) and box_unit ({' or '.join(_UNITS)})"
+    )
+
+
+def _option(options: Mapping[str, str], name: str, allowed: Tuple[str, ...]) -> str:
+    value = options.get(name, allowed[0])
+    if value not in allowed:
+        raise ModelError(f"head option {name} is {value!r}, must be one of {', '.join(allowed)}")
+    return value

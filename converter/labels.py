@@ -1,0 +1,76 @@
+"""The names of a model's classes: given, from a file, from COCO, or out of the model's own metadata."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import onnx
+
+from sightd.errors import ModelError
+
+from .graph import metadata
+
+__all__ = ["COCO80", "read_labels", "resolve_labels"]
+
+_MAX_BYTES = 1 << 20
+
+_COCO80 = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
+    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+COCO80: Tuple[str, ...] = tuple(_COCO80.split(","))
+
+_MAX_LABELS_BYTES = 1 << 20
+
+
+def read_labels(value: str) -> List[str]:
+    """Class names from a preset's name ("coco80") or a file with one a line.
+
+    :raises ModelError: neither, or the file can't be read.
+    """
+    if value == "coco80":
+        return list(COCO80)
+    path = Path(value)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path}: larger than 1 MiB, this is no list of class names")
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"labels {value!r}: neither coco80 nor a readable text file ({error})") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def resolve_labels(model: onnx.ModelProto, classes: Optional[int], given: Optional[Sequence[str]]) -> List[str]:
+    """The class names: those given, or those in the model's metadata ("names", as Ultralytics writes it).
+
+    :param classes: what the head predicts; None where it can't be told.
+    :raises ModelError: no names anywhere, or not as many as classes.
+    """
+    labels = list(given) if given is not None else _metadata_names(model)
+    if labels is None:
+        hint = "; for a model trained on COCO: --labels coco80" if classes == len(COCO80) else ""
+        raise ModelError(f"the model has no class names inside: give a file with one a line by --labels{hint}")
+    if not labels or (classes is not None and len(labels) != classes):
+        raise ModelError(f"{len(labels)} class names for a model of {classes or 'unknown'} classes: give one a class")
+    return labels
+
+
+def _metadata_names(model: onnx.ModelProto) -> Optional[List[str]]:
+    text = metadata(model, "names")
+    if text is None:
+        return None
+    try:
+        names = ast.literal_eval(text[:_MAX_BYTES])
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ModelError("metadata 'names' can't be read: give the class names by --labels") from error
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[index] for index in range(len(names))]
+    if not isinstance(names, (list, tuple)):
+        raise ModelError("metadata 'names' is neither a list nor numbered from 0: give the class names by --labels")
+    return [str(name) for name in names]

@@ -1,0 +1,101 @@
+"""What a graph can't tell: how a picture becomes the model's input, by family, metadata and the user's word."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from typing import Dict, Mapping, Optional, Tuple
+
+import msgspec
+import onnx
+
+from sightd.errors import ModelError
+from sightd.types import InputSpec
+
+from .graph import metadata, model_input
+
+__all__ = ["INPUT_SPEC_KEY", "PRESETS", "input_size", "resolve_spec"]
+
+#: ONNX metadata that holds fields of InputSpec as a JSON object.
+INPUT_SPEC_KEY = "sightd.input_spec"
+
+#: Head preset -> fields of InputSpec; size and layout come from the graph.
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    "yolox": {"resize": "letterbox-topleft", "pad_value": 114, "channel_order": "bgr"},
+    "centernet-distances": {"resize": "stretch", "channel_order": "rgb"},
+    "centernet": {
+        "resize": "letterbox-centre",
+        "pad_value": 0,
+        "channel_order": "bgr",
+        "scale": 1 / 255,
+        "mean": (0.408, 0.447, 0.470),
+        "std": (0.289, 0.274, 0.278),
+    },
+    "boxes-scores": {"resize": "letterbox-centre", "pad_value": 114, "channel_order": "rgb", "scale": 1 / 255},
+}
+
+
+def input_size(model: onnx.ModelProto, overrides: Mapping[str, object]) -> Tuple[int, int, str]:
+    """Width and height in pixels and the layout ("nchw" or "nhwc") of the model's input.
+
+    :param overrides: "width" and "height" say what an open graph leaves unsaid.
+    :raises ModelError: the graph leaves them open and so do the overrides, or the two differ.
+    """
+    tensor = model_input(model)
+    layouts = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if tensor.shape[axis] == 3]
+    if len(layouts) != 1:
+        raise ModelError(f"the input {tensor} has no axis of 3 channels, or two: export the model with a fixed size")
+    rows, columns = (tensor.shape[2], tensor.shape[3]) if layouts == ["nchw"] else (tensor.shape[1], tensor.shape[2])
+    wanted = {**_metadata_spec(model), **overrides} if None in (rows, columns) else overrides
+    return _dimension("width", columns, wanted), _dimension("height", rows, wanted), layouts[0]
+
+
+def resolve_spec(model: onnx.ModelProto, preset: str, overrides: Mapping[str, object]) -> InputSpec:
+    """The input spec: the preset, then the model's metadata, then *overrides*; size and layout as the graph has them.
+
+    :param preset: a key of PRESETS.
+    :param overrides: fields of InputSpec by name.
+    :raises ModelError: a field that does not exist or a value that it can't have.
+    """
+    width, height, layout = input_size(model, overrides)
+    metadata = _metadata_spec(model)
+    fields = {**PRESETS[preset], **metadata, **overrides, "width": width, "height": height}
+    _check_names(fields)
+    if fields.setdefault("layout", layout) != layout:
+        raise ModelError(f"layout is given as {fields['layout']!r}, but the model's input is {model_input(model)}")
+    try:
+        return msgspec.convert(fields, InputSpec)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"input spec: {error}") from error
+
+
+def _dimension(name: str, seen: Optional[int], overrides: Mapping[str, object]) -> int:
+    given = overrides.get(name, seen)
+    if not isinstance(given, int) or given < 1:
+        raise ModelError(f"the model leaves its input's {name} open: give the size it is to run at with --size")
+    if seen is not None and given != seen:
+        raise ModelError(f"{name} {given} was asked for, but the model's input is fixed at {seen}: leave --size out")
+    return given
+
+
+def _metadata_spec(model: onnx.ModelProto) -> Dict[str, object]:
+    text = metadata(model, INPUT_SPEC_KEY)
+    if text is None:
+        return {}
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"metadata {INPUT_SPEC_KEY} is no JSON ({error}): correct it in the model") from error
+    if not isinstance(fields, dict):
+        raise ModelError(f"metadata {INPUT_SPEC_KEY} must be a JSON object of input spec fields")
+    return fields
+
+
+def _check_names(fields: Mapping[str, object]) -> None:
+    known = [field.name for field in dataclasses.fields(InputSpec)]
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ModelError(f"input spec has no field {name!r}; {hint}")

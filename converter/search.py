@@ -1,0 +1,76 @@
+"""A bounded search for an INT8 engine that agrees: which algorithm, and how many layers stay float.
+
+Layers are kept float most damaging first (:mod:`converter.sensitivity`), so agreement grows with their
+number while speed falls: the fewest that agree are found by bisection, one measured build at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Sequence
+
+from .agree import Agreement
+
+__all__ = ["Recipe", "Trial", "best", "search"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to make an INT8 engine."""
+
+    #: "minmax" or "percentile": how ranges come from the calibration frames.
+    algorithm: str
+    #: "all": activations stay INT8 between layers; "conv": convolutions only.
+    scope: str
+    #: So many of the most damaging layers stay float, besides the head.
+    float_layers: int
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}, {self.scope}, {self.float_layers} layers float"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe that was built and measured."""
+
+    recipe: Recipe
+    agreement: Agreement
+    #: Float latency over INT8 latency at the same batch, in one run; above 1 the INT8 engine is faster.
+    speedup: float
+
+
+def search(families: Sequence[Recipe], layers: int, attempt: Callable[[Recipe], Trial], max_trials: int) -> List[Trial]:
+    """Every trial made, in order, at most *max_trials*.
+
+    Each of *families* (their ``float_layers`` is where the bisection starts) is bisected until the smallest
+    agreeing number of float layers out of *layers* is known to within a sixteenth of them; the next family
+    is tried only while none has agreed.
+    """
+    trials: List[Trial] = []
+    for family in families:
+        _bisect(family, layers, attempt, max_trials, trials)
+        if best(trials) is not None or len(trials) >= max_trials:
+            break
+    return trials
+
+
+def best(trials: Sequence[Trial]) -> Optional[Trial]:
+    """The fastest trial that agrees."""
+    return max((trial for trial in trials if trial.agreement.agrees), key=lambda trial: trial.speedup, default=None)
+
+
+def _bisect(
+    family: Recipe, layers: int, attempt: Callable[[Recipe], Trial], max_trials: int, trials: List[Trial]
+) -> None:
+    low, high = 0, layers + 1  # fewer than low disagree; high and more agree (or were never tried)
+    guess = family.float_layers
+    while low < high and len(trials) < max_trials:
+        trial = attempt(Recipe(family.algorithm, family.scope, guess))
+        trials.append(trial)
+        if trial.agreement.agrees:
+            high = guess
+        else:
+            low = guess + 1
+        if high - low <= layers // 16 and high <= layers:
+            return
+        guess = (low + min(high, layers)) // 2

@@ -1,0 +1,65 @@
+"""The tail of a detector: its last convolutions and all that lies behind them, which INT8 leaves in float."""
+
+from __future__ import annotations
+
+from typing import Dict, FrozenSet, Set
+
+import onnx
+
+from .graph import OUR_PREFIX
+
+__all__ = ["head_nodes", "operators_behind"]
+
+_WEIGHING = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_MOVING = {"Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+
+
+def head_nodes(model: onnx.ModelProto) -> Set[str]:
+    """Names of the nodes that INT8 must keep float: prediction layers, all behind them, and all that sightd added.
+
+    A prediction layer is a convolution (or a product with weights) with no other on its way to the
+    outputs. The model is a finished one, or at least one whose nodes all have names.
+    """
+    tail = _tail(model.graph, _convolutions(model.graph))
+    return tail | {node.name for node in model.graph.node if node.name.startswith(OUR_PREFIX)}
+
+
+def operators_behind(model: onnx.ModelProto) -> Dict[str, FrozenSet[str]]:
+    """For each output the operators between the prediction layers and it."""
+    convolutions = _convolutions(model.graph)
+    behind = _tail(model.graph, convolutions) - convolutions
+    found: Dict[str, FrozenSet[str]] = {}
+    for node in model.graph.node:
+        if node.name in behind:
+            before: FrozenSet[str] = frozenset().union(*(found.get(tensor, ()) for tensor in node.input))
+            found.update(dict.fromkeys(node.output, before | {node.op_type}))
+    return {value.name: found.get(value.name, frozenset()) for value in model.graph.output}
+
+
+def _tail(graph: onnx.GraphProto, convolutions: Set[str]) -> Set[str]:
+    """The nodes from which none of *convolutions* lies ahead."""
+    leads_to_convolution: Set[str] = set()
+    tail = set()
+    for node in reversed(graph.node):
+        ahead = any(tensor in leads_to_convolution for tensor in node.output)
+        if not ahead:
+            tail.add(node.name)
+        if ahead or node.name in convolutions:
+            leads_to_convolution.update(node.input)
+    return tail
+
+
+def _convolutions(graph: onnx.GraphProto) -> Set[str]:
+    """The nodes that weigh what they get.
+
+    The fixed convolution of a distribution focal loss (DFL) is none: it takes the mean over a Softmax,
+    and the layer before that predicts.
+    """
+    softened: Set[str] = set()
+    found = set()
+    for node in graph.node:
+        if node.op_type == "Softmax" or (node.op_type in _MOVING and node.input[0] in softened):
+            softened.update(node.output)
+        elif node.op_type in _WEIGHING and node.input[0] not in softened:
+            found.add(node.name)
+    return found

@@ -1,0 +1,63 @@
+"""The verdict: which engine is shipped, and the sentence that says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional, Sequence
+
+from .agree import Agreement
+from .search import Trial, best
+
+__all__ = ["Outcome", "Verdict", "choose"]
+
+
+class Outcome(Enum):
+    """Which engine the bundle holds and why."""
+
+    INT8 = "INT8 agrees with the float model and is faster: INT8 shipped"
+    SLOWER = "INT8 agrees with the float model but is not faster on this machine: float shipped"
+    DISAGREES = "no INT8 engine agreed with the float model: FLOAT SHIPPED"
+    UNPROVEN = "there is too little to judge INT8 by: FLOAT SHIPPED"
+
+    @property
+    def is_loud(self) -> bool:
+        """Whether the user did not get what he asked for."""
+        return self in (Outcome.DISAGREES, Outcome.UNPROVEN)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is shipped."""
+
+    outcome: Outcome
+    #: The outcome with its figures, for people.
+    sentence: str
+    #: That of the engine that is shipped.
+    agreement: Agreement
+    #: The best INT8 engine that agreed, shipped or not.
+    trial: Optional[Trial] = None
+
+    @property
+    def shipped(self) -> Optional[Trial]:
+        """The INT8 engine to ship; None ships float."""
+        return self.trial if self.outcome is Outcome.INT8 else None
+
+
+def choose(floats: Agreement, trials: Sequence[Trial]) -> Verdict:
+    """The fastest INT8 engine that agrees, where it is faster than float; else float.
+
+    :param floats: the finished float model's agreement.
+    :param trials: the INT8 engines that were tried; none when there was too little to judge them by.
+    """
+    fastest = best(trials)
+    if fastest is not None:
+        outcome = Outcome.INT8 if fastest.speedup > 1 else Outcome.SLOWER
+        figures = f"{fastest.agreement.reason}; {fastest.speedup:.2f} x float's speed ({fastest.recipe})"
+        shipped = fastest.agreement if outcome is Outcome.INT8 else floats
+        return Verdict(outcome, f"{outcome.value}. {figures}", shipped, fastest)
+    if trials:
+        closest = max(trials, key=lambda trial: trial.agreement.ap50 + trial.agreement.recall)
+        detail = f"The closest of {len(trials)} ({closest.recipe}): {closest.agreement.reason}"
+        return Verdict(Outcome.DISAGREES, f"{Outcome.DISAGREES.value}. {detail}", floats)
+    return Verdict(Outcome.UNPROVEN, f"{Outcome.UNPROVEN.value}. {floats.reason}", floats)

@@ -1,0 +1,109 @@
+"""The workshop: makes INT8 engines of one finished model and has the gate judge each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightd.resize import resize_into
+from sightd.types import Image
+
+from .agree import Agreement
+from .build import onnxruntime as build
+from .finish import FinishedModel
+from .frames import Frames
+from .gate import Gate, Latencies
+from .progress import Progress
+from .quantize import layers, watched_tensors
+from .ranges import Ranges, collect_ranges
+from .search import Recipe, Trial
+from .sensitivity import rank_layers
+from .tail import head_nodes
+
+__all__ = ["Workshop"]
+
+#: Frames that the layers' damage is measured on; the ranking hardly changes with more.
+_RANKING_FRAMES = 8
+
+
+class Workshop:
+    """Works in *folder*, whose engine files live until the bundle is written."""
+
+    def __init__(self, finished: FinishedModel, frames: Frames, gate: Gate, folder: Path, progress: Progress) -> None:
+        self._finished, self._frames, self._gate = finished, frames, gate
+        self._folder, self._progress = folder, progress
+        #: The finished model without INT8: the yardstick for speed, and what is shipped when INT8 fails.
+        self.float_file = folder / "float.onnx"
+        build.build_float(finished.model, self.float_file)
+        #: Latencies of the float engine and of the INT8 engine of each recipe, measured in the same run.
+        self.latency: Dict[Recipe, Dict[str, Latencies]] = {}
+
+    def judge_float(self) -> Agreement:
+        """How far finishing alone changed the detections: not at all, or the input spec or the head is wrong."""
+        return self._gate.judge(build.KIND, self.float_file, "finished float model on the hold-out")
+
+    def prepare(self) -> int:
+        """Measure ranges and rank the layers; the number of layers that can be INT8."""
+        self._head = head_nodes(self._finished.model)
+        self._ranges = self._collect_ranges()
+        self._ranking = self._rank()
+        return len(self._ranking)
+
+    def attempt(self, recipe: Recipe) -> Trial:
+        """Build, judge and time the engine of *recipe*."""
+        file = self.file_of(recipe)
+        kept_float = self._head | set(self._ranking[: recipe.float_layers])
+        build.build_int8(self._finished.model, self._ranges, recipe, kept_float, file)
+        agreed = self._gate.judge(build.KIND, file, f"INT8 ({recipe}) on the hold-out")
+        self.latency[recipe] = times = self._gate.race(build.KIND, {"float": self.float_file, "int8": file})
+        speedup = _speedup(times, max(self._gate.batches))
+        self._progress.say(f"INT8 ({recipe}): {agreed.verdict}, {agreed.reason}; {speedup:.2f} x float's speed")
+        return Trial(recipe, agreed, speedup)
+
+    def file_of(self, recipe: Recipe) -> Path:
+        """Where the engine of *recipe* is built."""
+        return self._folder / f"int8-{recipe.algorithm}-{recipe.scope}-{recipe.float_layers}.onnx"
+
+    def float_layers(self, recipe: Recipe) -> List[str]:
+        """The names of the layers that *recipe* keeps float beside the head."""
+        return self._ranking[: recipe.float_layers]
+
+    def silent_tensors(self) -> List[str]:
+        """Activations that were zero in every calibration frame: nothing is known about their range."""
+        return self._ranges.silent()
+
+    def _collect_ranges(self) -> Ranges:
+        model = self._finished.model
+        tensors = watched_tensors(model, self._head)
+        with self._progress.stage("activation ranges on the calibration frames", len(self._frames.calibration)) as step:
+            return collect_ranges(model, tensors, self._inputs(), on_frame=lambda done: step())
+
+    def _rank(self) -> Sequence[str]:
+        model = self._finished.model
+        candidates = layers(model, self._head)
+        with self._progress.stage("damage of each layer", len(candidates)) as step:
+            ranked = rank_layers(model, self._ranges, candidates, list(self._some_inputs()), on_layer=step)
+        return [damage.layer for damage in ranked]
+
+    def _inputs(self) -> Iterator[NDArray[np.uint8]]:
+        """The calibration frames as the engine's input, [1, H, W, 3] uint8, along the daemon's own path."""
+        return (_input(image, self._finished) for image in self._frames.images(self._frames.calibration))
+
+    def _some_inputs(self) -> Iterator[NDArray[np.uint8]]:
+        entries = self._frames.calibration
+        spread = entries[:: max(1, len(entries) // _RANKING_FRAMES)][:_RANKING_FRAMES]
+        return (_input(image, self._finished) for image in self._frames.images(spread))
+
+
+def _input(image: Image, finished: FinishedModel) -> NDArray[np.uint8]:
+    spec = finished.spec
+    pixels = np.empty((1, spec.height, spec.width, 3), np.uint8)
+    resize_into(pixels[0], image, spec)
+    return pixels
+
+
+def _speedup(times: Dict[str, Latencies], batch: int) -> float:
+    return times["float"][str(batch)]["p50_ms"] / times["int8"][str(batch)]["p50_ms"]
