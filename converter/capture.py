@@ -6,10 +6,9 @@ import logging
 import threading
 from collections import Counter
 from functools import partial
-from typing import Callable, Dict, Mapping
+from typing import Callable, Dict, List, Mapping
 
-from sightd.calibration_set import CalibrationSet, Verdict
-from sightd.errors import CalibrationError, SightdError
+from sightd.calibration_set import CalibrationSet
 from sightd.settings import CameraSettings
 from sightd.sources import frames, source_for
 
@@ -39,7 +38,7 @@ def capture(
     """
     share = -(-count // len(cameras))
     lock = threading.Lock()
-    failures: Dict[str, SightdError] = {}
+    failures: List[BaseException] = []
     tallies: Dict[str, Counter[str]] = {name: Counter() for name in cameras}
 
     def watch(name: str, camera: CameraSettings) -> None:
@@ -49,13 +48,13 @@ def capture(
             for frame in frames(name, source, max_fps=fps, stop=stop, on_state=say):
                 with lock:
                     verdict = kept.offer(frame)
-                    if verdict is Verdict.KEPT:
+                    if verdict == "kept":
                         on_kept()
-                tallies[name][verdict.value] += 1
-                if tallies[name][Verdict.KEPT.value] >= share:
+                tallies[name][verdict] += 1
+                if tallies[name]["kept"] >= share:
                     return
-        except SightdError as error:
-            failures[name] = error
+        except Exception as error:  # the thread's edge: raised again on the caller's
+            failures.append(error)
             stop.set()
 
     threads = [threading.Thread(target=watch, args=item, name=f"capture-{item[0]}") for item in cameras.items()]
@@ -63,8 +62,8 @@ def capture(
         thread.start()
     for thread in threads:
         thread.join()
-    for error in failures.values():
-        raise CalibrationError(str(error)) from error
+    if failures:
+        raise failures[0]
     return {name: dict(answers) for name, answers in tallies.items()}
 
 

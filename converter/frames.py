@@ -35,6 +35,9 @@ def read_frames(folder: Path, *, count: int, holdout: int, seed: int) -> Frames:
 
     :raises CalibrationError: there is no set, it is damaged, or it is too small to be parted.
     """
-    calibration, held_out = split(read_entries(folder), holdout / (count + holdout), seed)
+    entries = read_entries(folder)
+    # Ranges settle on few frames, a verdict needs many: of a small set up to a half is held out.
+    share = max(holdout / (count + holdout), min(0.5, holdout / len(entries)))
+    calibration, held_out = split(entries, share, seed)
     chosen = choose(calibration, count, seed)
     return Frames(folder, chosen, choose(held_out, holdout, seed), dataset_sha256(chosen), seed)

@@ -65,7 +65,8 @@ def resolve_spec(model: onnx.ModelProto, preset: str, overrides: Mapping[str, ob
     if fields.setdefault("layout", layout) != layout:
         raise ModelError(f"layout is given as {fields['layout']!r}, but the model's input is {model_input(model)}")
     try:
-        return msgspec.convert(fields, InputSpec)
+        # Made anew, because msgspec leaves defaults out of an instance, and then out of the manifest.
+        return dataclasses.replace(msgspec.convert(fields, InputSpec))
     except msgspec.ValidationError as error:
         raise ModelError(f"input spec: {error}") from error
 

@@ -6,12 +6,12 @@ number while speed falls: the fewest that agree are found by bisection, one meas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, List, Optional, Sequence
 
 from .agree import Agreement
 
-__all__ = ["Recipe", "Trial", "best", "search"]
+__all__ = ["FAMILIES", "Recipe", "Trial", "best", "search"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,13 @@ class Trial:
     speedup: float
 
 
-def search(families: Sequence[Recipe], layers: int, attempt: Callable[[Recipe], Trial], max_trials: int) -> List[Trial]:
+#: Tried in this order; measured on YOLOX-nano and CenterNet-MobileNetV3 it reaches agreement soonest.
+FAMILIES = (Recipe("percentile-99.99", "all", 8), Recipe("minmax", "all", 8))
+
+
+def search(
+    layers: int, attempt: Callable[[Recipe], Trial], max_trials: int, families: Sequence[Recipe] = FAMILIES
+) -> List[Trial]:
     """Every trial made, in order, at most *max_trials*.
 
     Each of *families* (their ``float_layers`` is where the bisection starts) is bisected until the smallest
@@ -62,15 +68,15 @@ def best(trials: Sequence[Trial]) -> Optional[Trial]:
 def _bisect(
     family: Recipe, layers: int, attempt: Callable[[Recipe], Trial], max_trials: int, trials: List[Trial]
 ) -> None:
-    low, high = 0, layers + 1  # fewer than low disagree; high and more agree (or were never tried)
-    guess = family.float_layers
+    low, high = 0, layers  # fewer than low disagree, high and more agree; with all of them float it is no INT8
+    guess = min(family.float_layers, layers - 1)
     while low < high and len(trials) < max_trials:
-        trial = attempt(Recipe(family.algorithm, family.scope, guess))
+        trial = attempt(replace(family, float_layers=guess))
         trials.append(trial)
         if trial.agreement.agrees:
             high = guess
         else:
             low = guess + 1
-        if high - low <= layers // 16 and high <= layers:
+        if high - low <= layers // 16 and high < layers:
             return
-        guess = (low + min(high, layers)) // 2
+        guess = (low + high) // 2

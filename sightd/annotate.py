@@ -15,18 +15,17 @@ __all__ = ["annotated"]
 def annotated(image: Image, detections: Detections, labels: Sequence[str]) -> Image:
     """A copy of *image* ([H, W, 3] uint8 BGR) with each box, its label and its score."""
     picture: Image = image.copy()
-    thickness = max(1, round(min(picture.shape[:2]) / 360))
+    shortest = min(picture.shape[:2])
+    thickness, font_scale = max(1, round(shortest / 400)), max(0.35, shortest / 1200)
     for box, score, index in zip(detections.boxes, detections.scores, detections.classes):
         x1, y1, x2, y2 = (int(value) for value in box)
         colour = _colour(int(index))
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness)
         text = f"{labels[index]} {score:.2f}"
-        (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thickness, thickness)
+        (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, font_scale, 1)
         top = max(height + base, y1)
         cv2.rectangle(picture, (x1, top - height - base), (x1 + width, top), colour, cv2.FILLED)
-        cv2.putText(
-            picture, text, (x1, top - base), cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thickness, (255, 255, 255), thickness
-        )
+        cv2.putText(picture, text, (x1, top - base), cv2.FONT_HERSHEY_SIMPLEX, font_scale, (255, 255, 255), 1)
     return picture
 
 

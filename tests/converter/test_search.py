@@ -26,17 +26,17 @@ def model(needed: Callable[[str], int]) -> Tuple[List[Recipe], Callable[[Recipe]
     return tried, attempt
 
 
-@pytest.mark.parametrize("needed", [0, 1, 7, 30, 63, 64])
+@pytest.mark.parametrize("needed", [0, 1, 7, 30, 62, 63])
 def test_finds_about_the_fewest_float_layers_that_agree(needed: int) -> None:
     _, attempt = model(lambda _: needed)
-    found = best(search(FAMILIES, 64, attempt, max_trials=20))
+    found = best(search(64, attempt, 20, FAMILIES))
     assert found is not None
     assert needed <= found.recipe.float_layers <= needed + 4
 
 
 def test_a_model_that_agrees_at_once_is_still_made_faster() -> None:
     tried, attempt = model(lambda _: 0)
-    found = best(search(FAMILIES, 64, attempt, max_trials=20))
+    found = best(search(64, attempt, 20, FAMILIES))
     assert found is not None
     assert found.recipe.float_layers <= 4
     assert len(tried) <= 3
@@ -44,30 +44,38 @@ def test_a_model_that_agrees_at_once_is_still_made_faster() -> None:
 
 def test_the_next_family_is_tried_when_the_first_never_agrees() -> None:
     _, attempt = model(lambda algorithm: 1000 if algorithm == "minmax" else 5)
-    found = best(search(FAMILIES, 64, attempt, max_trials=20))
+    found = best(search(64, attempt, 20, FAMILIES))
     assert found is not None
     assert found.recipe.algorithm == "percentile"
 
 
 def test_nothing_agrees_and_the_search_ends() -> None:
     tried, attempt = model(lambda _: 1000)
-    trials = search(FAMILIES, 64, attempt, max_trials=20)
+    trials = search(64, attempt, 20, FAMILIES)
     assert best(trials) is None
     assert len(tried) == len(trials) <= 20
-    assert {recipe.float_layers for recipe in tried} >= {8, 64}
+    assert {recipe.float_layers for recipe in tried} >= {8, 63}
+
+
+def test_a_model_that_agrees_only_when_all_of_it_is_float_has_no_int8() -> None:
+    tried, attempt = model(lambda _: 64)
+    assert best(search(64, attempt, 20, FAMILIES)) is None
+    assert max(recipe.float_layers for recipe in tried) == 63
 
 
 def test_no_more_than_max_trials_are_built() -> None:
     tried, attempt = model(lambda _: 1000)
-    search(FAMILIES, 64, attempt, max_trials=3)
+    search(64, attempt, 3, FAMILIES)
     assert len(tried) == 3
 
 
-def test_a_model_with_a_single_layer_is_searched_too() -> None:
-    tried, attempt = model(lambda _: 1)
-    found = best(search([Recipe("minmax", "all", 0)], 1, attempt, max_trials=20))
-    assert [recipe.float_layers for recipe in tried] == [0, 1]
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_model_of_hardly_any_layers_is_searched_too(layers: int) -> None:
+    tried, attempt = model(lambda _: 0)
+    found = best(search(layers, attempt, 20, FAMILIES))
     assert found is not None
+    assert found.recipe.float_layers == 0
+    assert len(tried) <= 2
 
 
 def test_the_fastest_of_those_that_agree_is_the_best() -> None:

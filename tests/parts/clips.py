@@ -16,7 +16,7 @@ _BITS = 16
 
 def write_clip(path: Path, *, count: int = 50, fps: float = 25.0, width: int = 320, height: int = 240) -> Path:
     """An MJPG AVI at *path* whose picture i shows the number i."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
     assert writer.isOpened(), f"OpenCV can't write {path}"
     for number in range(count):
         writer.write(numbered_picture(number, width, height))

@@ -64,7 +64,6 @@ def running_daemon(folder: Path, config: str) -> Iterator[Daemon]:
             command("run", "--config", str(path)),
             stdout=output,
             stderr=output,
-            env={**os.environ, "PYTHONWARNINGS": ""},
         )
     try:
         yield Daemon(process, log)

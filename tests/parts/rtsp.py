@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -51,7 +53,9 @@ class RtspServer:
         command = ["/usr/bin/python3", str(_SERVER), str(self.port), self._user, self._password, *self._mounts]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "READY\n", "the RTSP server did not start"
+        if self._process.stdout.readline() != "READY\n":
+            self.kill()
+            raise AssertionError("the RTSP server did not start")
 
     def kill(self) -> None:
         """Kill -9, as when the camera loses power and its switch says so; harmless when it is dead."""
@@ -81,7 +85,9 @@ def age_s(image: Image) -> float:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below the ports that the kernel gives to clients: while the server is dead, nobody must get its port."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

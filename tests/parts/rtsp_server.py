@@ -12,9 +12,10 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
+gi.require_version("GstPbutils", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
+from gi.repository import GLib, Gst, GstApp, GstPbutils, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
 
 CLOCK_SIZE = (320, 240)
 CLOCK_CHROMA = bytes([128]) * (CLOCK_SIZE[0] * CLOCK_SIZE[1] // 2)
@@ -25,7 +26,7 @@ SOURCE = "appsrc name=source is-live=true format=time do-timestamp=true"
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):
-    """Pushes what ``start()`` iterates over into the pipeline at *fps*, for as long as somebody looks."""
+    """Pushes what ``start()`` iterates over into the pipeline at *fps*, one encoder for all who look."""
 
     def __init__(self, launch, fps, start):
         super().__init__()
@@ -35,6 +36,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         self.set_shared(True)
 
     def do_configure(self, media):
+        GstRtspServer.RTSPMediaFactory.do_configure(self, media)
         source = media.get_element().get_child_by_name("source")
         payloads = self.start()
 
@@ -67,35 +69,22 @@ def clip_factory(path):
 
 def read_clip(path):
     """The clip's H.264 access units (as they are, or encoded here) and its frame rate."""
-    encode = ENCODE.format(gop=30, kbps=4000)
-    for middle in ("parsebin", f"decodebin ! videoconvert ! {encode}"):
-        sink = f"h264parse ! {ACCESS_UNITS} ! appsink name=sink"
-        access_units, fps = run_to_end(f"filesrc name=file ! {middle} ! {sink}", path)
-        if access_units:
-            return access_units, fps
-    raise SystemExit(f"{path}: GStreamer can't read this clip")
-
-
-def run_to_end(launch, path):
-    pipeline = Gst.parse_launch(launch)
+    stream = GstPbutils.Discoverer.new(10 * Gst.SECOND).discover_uri(Gst.filename_to_uri(path)).get_video_streams()[0]
+    is_h264 = stream.get_caps().get_structure(0).get_name() == "video/x-h264"
+    decode = "parsebin" if is_h264 else f"decodebin ! videoconvert ! {ENCODE.format(gop=30, kbps=4000)}"
+    tail = f"h264parse ! {ACCESS_UNITS} ! appsink name=sink sync=false"
+    pipeline = Gst.parse_launch(f"filesrc name=file ! {decode} ! {tail}")
     pipeline.get_by_name("file").set_property("location", path)
     sink = pipeline.get_by_name("sink")
-    sink.set_property("sync", False)
     pipeline.set_state(Gst.State.PLAYING)
-    ended = Gst.MessageType.EOS | Gst.MessageType.ERROR
-    access_units, fps = [], 25.0
-    while True:
-        sample = sink.emit("try-pull-sample", Gst.SECOND // 20)
-        if sample is None:
-            if pipeline.get_bus().pop_filtered(ended):
-                break
-            continue
+    access_units = []
+    while sample := sink.emit("try-pull-sample", 10 * Gst.SECOND):
         buffer = sample.get_buffer()
         access_units.append(buffer.extract_dup(0, buffer.get_size()))
-        found, numerator, denominator = sample.get_caps().get_structure(0).get_fraction("framerate")
-        fps = numerator / denominator if found and numerator else fps
     pipeline.set_state(Gst.State.NULL)
-    return access_units, fps
+    if not access_units:
+        raise SystemExit(f"{path}: GStreamer can't read this clip")
+    return access_units, stream.get_framerate_num() / stream.get_framerate_denom()
 
 
 def demand_password(server, user, password):
