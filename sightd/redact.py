@@ -9,7 +9,8 @@ __all__ = ["redact"]
 # scheme://user:password@host; the password may hold anything but white space, '@' and '/' included: rather too
 # much of a path is hidden than half of a password shown.
 _URL_SECRET = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):\S*@")
-_QUERY_SECRET = re.compile(r"(?i)(?P<head>[?&](?:password|passwd|pwd|token|auth|key|secret)=)[^&\s]+")
+# ?password=...&, and /user=admin_password=..._channel=1 as some cameras have it.
+_QUERY_SECRET = re.compile(r"(?i)(?P<head>[?&/_](?:password|passwd|pwd|token|auth|key|secret)=)[^&\s]+")
 
 
 def redact(text: str) -> str:

@@ -16,6 +16,7 @@ from sightd.redact import redact
         "rtsp://admin:can/canary@cam/1",
         "http://cam/video?user=admin&password=canary&fps=5",
         "HTTP://cam/video?TOKEN=canary",
+        "rtsp://cam/user=admin_password=canary_channel=1_stream=0.sdp",
     ],
 )
 def test_a_secret_never_survives(text: str) -> None:

@@ -1,0 +1,94 @@
+"""A video file, played at its own pace like a camera or read as fast as it is taken, once or for ever."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Optional
+
+import cv2
+
+from ..errors import SourceError
+from ..types import Image
+from .base import Source
+from .opencv import open_capture, picture
+
+__all__ = ["PACES", "FileSource"]
+
+PACES = ("live", "fast")
+
+#: Later than this the schedule begins anew, as after a suspend: a camera doesn't show what was missed either.
+LATE_S = 1.0
+
+_USUAL_FPS = 25.0
+
+
+class FileSource(Source):
+    """The pictures of one file; its place counts on through the loops."""
+
+    def __init__(self, path: str, *, pace: str, loop: bool) -> None:
+        self._path = path
+        self._loop = loop
+        self.live = pace == "live"
+        self._capture: Optional[cv2.VideoCapture] = None
+        self._fps = _USUAL_FPS
+        self._grabbed = 0  # since open()
+        self._loop_began = 0  # the value of _grabbed at that moment
+        self._started = 0.0  # when the picture 0 was due
+
+    def open(self) -> None:
+        self._reopen()
+        self._grabbed = self._loop_began = 0
+        self._started = time.monotonic()
+
+    def grab(self) -> bool:
+        pictures = self._wait_until_due() if self.live else 1
+        return all(self._advance() for _ in range(pictures))
+
+    def retrieve(self) -> Image:
+        return picture(self._reader())
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def clock_s(self) -> float:
+        return self._grabbed / self._fps
+
+    def _reader(self) -> cv2.VideoCapture:
+        if self._capture is None:
+            raise SourceError(f"{self._path}: not open")
+        return self._capture
+
+    def _reopen(self) -> None:
+        self.close()
+        if not Path(self._path).is_file():
+            raise SourceError(f"{self._path}: no such file")
+        self._capture = open_capture(self._path, "not a video that FFmpeg can read, or not readable by this user")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self._fps = fps if 1 <= fps <= 240 else _USUAL_FPS
+
+    def _wait_until_due(self) -> int:
+        """Wait for the next picture's time and return 1, or more when late: all but the last are skipped."""
+        early_s = self._started + self._grabbed / self._fps - time.monotonic()
+        if early_s >= 0:
+            time.sleep(early_s)
+            return 1
+        if early_s < -LATE_S:
+            self._started -= early_s
+            return 1
+        return 1 + int(-early_s * self._fps)
+
+    def _advance(self) -> bool:
+        if self._reader().grab():
+            self._grabbed += 1
+            return True
+        if self._grabbed == self._loop_began:
+            raise SourceError(f"{self._path}: holds no picture that can be decoded")
+        if not self._loop:
+            return False
+        # Seeking back to the start is not exact in every container; opening takes about a millisecond.
+        self._reopen()
+        self._loop_began = self._grabbed
+        return self._advance()

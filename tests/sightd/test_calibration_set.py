@@ -1,0 +1,343 @@
+"""Calibration sets: what is kept, what a crash leaves, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import cv2
+import numpy as np
+import pytest
+
+from sightd.calibration_entries import indexed, stratum
+from sightd.calibration_set import CalibrationSet, dataset_sha256, read_entries, read_image
+from sightd.errors import CalibrationError
+from sightd.types import Frame, Image
+
+HOUR = 3600.0
+GENERATOR = np.random.default_rng(1)
+
+
+def scene(seed: int, *, width: int = 320, height: int = 180) -> Image:
+    """A picture of many sharp rectangles; two seeds look nothing alike."""
+    generator = np.random.default_rng(seed)
+    image = np.full((height, width, 3), generator.integers(60, 200, 3), np.uint8)
+    for _ in range(40):
+        x, y = (int(value) for value in generator.integers(0, (width, height)))
+        w, h = (int(value) for value in generator.integers(8, 80, 2))
+        colour = tuple(int(value) for value in generator.integers(0, 256, 3))
+        cv2.rectangle(image, (x, y), (x + w, y + h), colour, -1)
+    return image
+
+
+def frame(image: Image, captured_at: float = 0.0, camera: str = "yard") -> Frame:
+    return Frame(camera, 0, captured_at, 0.0, 0.0, image)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "calibration"
+
+
+@pytest.fixture
+def roomy(folder: Path) -> Iterator[CalibrationSet]:
+    with CalibrationSet(folder, 100, 1 << 30) as roomy:
+        yield roomy
+
+
+def index_lines(folder: Path) -> List[str]:
+    return (folder / "index.jsonl").read_text("utf-8").splitlines()
+
+
+class TestOffer:
+    def test_keeps_a_frame_nearly_as_it_was_and_says_what_it_is(self, folder: Path, roomy: CalibrationSet) -> None:
+        image = scene(1)
+        assert roomy.offer(frame(image, 1700000000.1234)) == "kept"
+        (entry,) = read_entries(folder)
+        assert (entry.camera, entry.captured_at, entry.width, entry.height) == ("yard", 1700000000.1234, 320, 180)
+        assert entry.luma == pytest.approx(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean(), abs=1)
+        assert entry.sha256 == hashlib.sha256((folder / entry.file).read_bytes()).hexdigest()
+        assert np.abs(read_image(folder, entry).astype(int) - image).mean() < 4
+        assert json.loads(index_lines(folder)[0])["file"] == entry.file
+
+    def test_drops_what_the_same_camera_has_shown_before(self, roomy: CalibrationSet) -> None:
+        image = scene(1)
+        noisy = np.clip(image + GENERATOR.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+        assert roomy.offer(frame(image)) == "kept"
+        assert roomy.offer(frame(noisy, 1.0)) == "duplicate"
+        assert roomy.offer(frame(noisy, 1.0, camera="gate")) == "kept"
+        assert roomy.offer(frame(scene(2), 2.0)) == "kept"
+
+    def test_drops_black_and_flat_frames_even_with_noise_and_text_in_them(self, roomy: CalibrationSet) -> None:
+        for level in (0, 120, 255):
+            image = np.full((720, 1280, 3), level, np.uint8)
+            noisy = np.clip(image + GENERATOR.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+            cv2.putText(noisy, "2024-01-01 12:00:00", (20, 60), 0, 1.5, (255, 255, 255), 3)
+            assert roomy.offer(frame(image)) == "black"
+            assert roomy.offer(frame(noisy)) == "black"
+
+    def test_drops_blurred_frames_even_with_sharp_text_in_them(self, roomy: CalibrationSet) -> None:
+        blurred = cv2.GaussianBlur(cv2.resize(scene(1), (1280, 720)), (0, 0), 20)
+        cv2.putText(blurred, "2024-01-01 12:00:00", (20, 60), 0, 1.5, (255, 255, 255), 3)
+        assert roomy.offer(frame(np.asarray(blurred, np.uint8))) == "blurred"
+
+    def test_keeps_frames_of_the_night(self, roomy: CalibrationSet) -> None:
+        dark = scene(1) // 8
+        assert roomy.offer(frame(dark)) == "kept"
+
+    def test_tells_two_cameras_apart_that_show_the_same_at_the_same_time(self, folder: Path) -> None:
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            kept.offer(frame(scene(1), 5.0, camera="a"))
+            kept.offer(frame(scene(1), 5.0, camera="b"))
+        assert [entry.camera for entry in sorted(read_entries(folder), key=lambda e: e.camera)] == ["a", "b"]
+        assert len(list((folder / "frames").iterdir())) == 2
+
+
+class TestBounds:
+    def test_a_full_set_spreads_over_cameras_and_hours(self, folder: Path) -> None:
+        with CalibrationSet(folder, 12, 1 << 30) as kept:
+            for seed in range(12):
+                kept.offer(frame(scene(seed), 10.0 + seed))
+            for seed, hour in enumerate((1, 1, 1, 2, 2, 2), 100):
+                assert kept.offer(frame(scene(seed), hour * HOUR + seed)) == "kept"
+            for seed in (200, 201, 202):
+                assert kept.offer(frame(scene(seed), float(seed), camera="gate")) == "kept"
+            strata = [stratum(entry) for entry in kept.entries()]
+        assert sorted((name, strata.count(name)) for name in set(strata)) == [
+            (("gate", 0), 3),
+            (("yard", 0), 3),
+            (("yard", 1), 3),
+            (("yard", 2), 3),
+        ]
+
+    def test_a_full_set_comes_to_rest(self, folder: Path) -> None:
+        with CalibrationSet(folder, 8, 1 << 30) as kept:
+            answers = [kept.offer(frame(scene(seed), float(seed))) for seed in range(300)]
+        assert answers[:8] == ["kept"] * 8
+        late = answers[150:]
+        assert set(answers[8:]) <= {"kept", "full"}
+        assert late.count("kept") < answers[8:158].count("kept")
+        assert late.count("kept") < 15
+
+    def test_of_the_two_most_alike_the_older_goes(self, folder: Path) -> None:
+        image = scene(1)
+        alike = image.copy()
+        alike[:40] = scene(2)[:40]
+        with CalibrationSet(folder, 3, 1 << 30) as kept:
+            assert kept.offer(frame(image, 1.0)) == "kept"
+            assert kept.offer(frame(alike, 2.0)) == "kept"
+            assert kept.offer(frame(scene(3), 3.0)) == "kept"
+            assert kept.offer(frame(scene(4), 4.0)) == "kept"
+            assert [entry.captured_at for entry in kept.entries()] == [2.0, 3.0, 4.0]
+
+    def test_bytes_are_bounded_too_and_dropped_files_are_gone(self, folder: Path) -> None:
+        with CalibrationSet(folder, 1000, 60_000) as kept:
+            for seed in range(30):
+                kept.offer(frame(scene(seed), seed * HOUR))
+            entries = kept.entries()
+        files = list((folder / "frames").iterdir())
+        assert 1 < len(files) == len(entries)
+        assert sum(path.stat().st_size for path in files) <= 60_000
+
+    def test_a_frame_larger_than_the_whole_set_is_full_and_costs_nothing(self, folder: Path) -> None:
+        with CalibrationSet(folder, 10, 12_000) as kept:
+            assert kept.offer(frame(scene(1, width=160, height=90), 1.0)) == "kept"
+            assert kept.offer(frame(scene(2, width=1280, height=720), 2.0, camera="gate")) == "full"
+            assert len(kept.entries()) == 1
+
+    def test_smaller_bounds_than_before_hold_from_the_next_kept_frame_on(self, folder: Path) -> None:
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            for seed in range(10):
+                kept.offer(frame(scene(seed), float(seed)))
+        with CalibrationSet(folder, 3, 1 << 30) as kept:
+            assert kept.offer(frame(scene(50), HOUR)) == "kept"
+            assert len(kept.entries()) == 3
+
+    def test_the_index_does_not_grow_with_what_is_dropped(self, folder: Path) -> None:
+        with CalibrationSet(folder, 2, 1 << 30) as kept:
+            for seed in range(40):
+                kept.offer(frame(scene(seed), seed * HOUR, camera=f"camera-{seed}"))
+            assert len(index_lines(folder)) <= 6
+            assert kept.entries() == read_entries(folder)
+
+
+class TestCrash:
+    def test_a_torn_last_line_is_passed_over_and_cleaned_up(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            kept.offer(frame(scene(1), 1.0))
+            kept.offer(frame(scene(2), 2.0))
+        index = folder / "index.jsonl"
+        index.write_bytes(index.read_bytes()[:-40])
+        with caplog.at_level(logging.WARNING):
+            assert [entry.captured_at for entry in read_entries(folder)] == [1.0]
+        assert "line 2: not an entry" in caplog.text
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            kept.offer(frame(scene(3), 3.0))
+        assert [entry.captured_at for entry in read_entries(folder)] == [1.0, 3.0]
+        assert len(list((folder / "frames").iterdir())) == 2, "the frame without its line is gone"
+
+    def test_a_line_without_its_frame_is_passed_over(self, folder: Path) -> None:
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            kept.offer(frame(scene(1), 1.0))
+            kept.offer(frame(scene(2), 2.0))
+            lost, left = kept.entries()
+        (folder / lost.file).unlink()
+        assert read_entries(folder) == [left]
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            assert kept.offer(frame(scene(1), 3.0)) == "kept"
+
+    def test_pictures_of_the_users_own_are_never_removed(self, folder: Path) -> None:
+        own = folder / "frames" / "holiday.jpg"
+        own.parent.mkdir(parents=True)
+        own.write_bytes(b"mine")
+        CalibrationSet(folder, 10, 1 << 30).close()
+        assert own.read_bytes() == b"mine"
+
+    def test_a_line_that_points_out_of_the_set_counts_for_nothing(self, folder: Path) -> None:
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            kept.offer(frame(scene(1), 1.0))
+        (folder.parent / "outside.jpg").write_bytes(b"mine")
+        index = folder / "index.jsonl"
+        line = json.loads(index.read_text("utf-8"))
+        for file in ("../outside.jpg", "frames/../../outside.jpg", str(folder.parent / "outside.jpg")):
+            index.write_text(json.dumps({**line, "file": file}) + "\n", "utf-8")
+            assert list(indexed(folder)) == []
+
+    def test_kill_9_in_the_midst_of_writing_leaves_a_good_set(self, folder: Path) -> None:
+        script = (
+            "import sys, itertools\n"
+            "from pathlib import Path\n"
+            "import numpy as np\n"
+            "from sightd.calibration_set import CalibrationSet\n"
+            "from sightd.types import Frame\n"
+            "generator = np.random.default_rng(0)\n"
+            "with CalibrationSet(Path(sys.argv[1]), 20, 1 << 30) as kept:\n"
+            "    for seq in itertools.count():\n"
+            "        image = np.kron(generator.integers(0, 256, (9, 16, 3)), np.ones((20, 20, 1))).astype(np.uint8)\n"
+            "        kept.offer(Frame('yard', seq, seq * 400.0, 0.0, 0.0, image))\n"
+            "        if seq == 30:\n"
+            "            print('READY', flush=True)\n"
+        )
+        command = [sys.executable, "-c", script, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "READY\n"
+            writer.send_signal(signal.SIGKILL)
+        for entry in read_entries(folder):
+            assert read_image(folder, entry).shape == (180, 320, 3)
+        with CalibrationSet(folder, 20, 1 << 30) as kept:
+            assert len(kept.entries()) >= 19
+            assert kept.offer(frame(scene(1), 1e6, camera="gate")) == "kept"
+
+    def test_a_full_disk_is_an_error_and_harms_nothing(self, folder: Path) -> None:
+        with CalibrationSet(folder, 10, 1 << 30) as kept:
+            kept.offer(frame(scene(1), 1.0))
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            for limit in (2000, (folder / "index.jsonl").stat().st_size + 100):  # in the frame; in the line
+                small = scene(2, width=64, height=36) if limit > 2000 else scene(2)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+                try:
+                    with pytest.raises(CalibrationError, match=r"can't be written .*: free some space"):
+                        kept.offer(frame(small, 2.0))
+                finally:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert len(list((folder / "frames").iterdir())) == 1
+            assert kept.offer(frame(scene(3), 3.0)) == "kept"
+        assert [entry.captured_at for entry in read_entries(folder)] == [1.0, 3.0]
+        assert len(index_lines(folder)) == 2
+
+
+class TestOpening:
+    def test_a_second_writer_is_refused(self, folder: Path, roomy: CalibrationSet) -> None:
+        with pytest.raises(CalibrationError, match="another sightd writes to it"):
+            CalibrationSet(folder, 10, 1 << 30)
+        roomy.close()
+        CalibrationSet(folder, 10, 1 << 30).close()
+
+    def test_reading_needs_no_lock(self, folder: Path, roomy: CalibrationSet) -> None:
+        roomy.offer(frame(scene(1)))
+        assert len(read_entries(folder)) == 1
+
+    def test_a_folder_that_can_not_be_made_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("", "utf-8")
+        with pytest.raises(CalibrationError, match="can't be written"):
+            CalibrationSet(tmp_path / "file" / "set", 10, 1 << 30)
+
+    def test_an_index_that_can_not_be_rewritten_lets_the_lock_go(self, folder: Path) -> None:
+        (folder / "index.tmp").mkdir(parents=True)
+        with pytest.raises(CalibrationError, match="can't be written"):
+            CalibrationSet(folder, 10, 1 << 30)
+        (folder / "index.tmp").rmdir()
+        CalibrationSet(folder, 10, 1 << 30).close()
+
+    def test_is_not_for_every_user(self, folder: Path, roomy: CalibrationSet) -> None:
+        assert folder.stat().st_mode & 0o007 == 0
+
+
+class TestReading:
+    @pytest.mark.parametrize("make", [False, True])
+    def test_a_folder_that_is_missing_or_empty_is_refused(self, folder: Path, make: bool) -> None:
+        if make:
+            folder.mkdir()
+        with pytest.raises(CalibrationError, match=r"sightd capture"):
+            read_entries(folder)
+
+    def test_a_set_without_frames_is_refused(self, folder: Path, roomy: CalibrationSet) -> None:
+        with pytest.raises(CalibrationError, match="holds no frame"):
+            read_entries(folder)
+
+    @pytest.mark.parametrize("damage", ["altered", "gone"])
+    def test_a_picture_that_is_not_as_it_was_is_refused(self, folder: Path, roomy: CalibrationSet, damage: str) -> None:
+        roomy.offer(frame(scene(1)))
+        (entry,) = roomy.entries()
+        path = folder / entry.file
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+        with pytest.raises(CalibrationError, match=r"sha256 differs|can't be read"):
+            read_image(folder, entry)
+
+    def test_a_plain_folder_of_pictures_is_a_set_too(self, folder: Path) -> None:
+        for file in ("b.jpg", "a.PNG", "gate/1.jpeg", "gate/2.jpg"):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / file), scene(len(file), width=100, height=60))
+        (folder / "notes.txt").write_text("not a picture", "utf-8")
+        entries = read_entries(folder)
+        found: List[Tuple[str, str, float]] = [(entry.file, entry.camera, entry.captured_at) for entry in entries]
+        assert found == [
+            ("a.PNG", "images", 0.0),
+            ("b.jpg", "images", 1.0),
+            ("gate/1.jpeg", "gate", 2.0),
+            ("gate/2.jpg", "gate", 3.0),
+        ]
+        assert read_image(folder, entries[0]).shape == (60, 100, 3)
+
+    @pytest.mark.parametrize("content", [b"", b"not a picture"])
+    def test_a_picture_that_can_not_be_decoded_is_named(self, folder: Path, content: bytes) -> None:
+        folder.mkdir()
+        (folder / "bad.jpg").write_bytes(content)
+        with pytest.raises(CalibrationError, match=r"bad\.jpg: not a picture"):
+            read_entries(folder)
+
+
+def test_the_dataset_is_identified_by_its_pictures_alone(folder: Path, tmp_path: Path) -> None:
+    with CalibrationSet(folder, 10, 1 << 30) as kept:
+        for seed in range(3):
+            kept.offer(frame(scene(seed), float(seed)))
+        entries = kept.entries()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for place, entry in enumerate(reversed(entries)):
+        (copy / f"{place}.jpg").write_bytes((folder / entry.file).read_bytes())
+    assert dataset_sha256(read_entries(copy)) == dataset_sha256(entries)
+    assert dataset_sha256(entries[1:]) != dataset_sha256(entries)
