@@ -16,7 +16,7 @@ from converter.frames import read_frames
 from converter.gate import Gate
 from converter.graph import OUR_PREFIX
 from converter.progress import Silent
-from converter.quantize import watched_tensors
+from converter.int8_plan import watched_tensors
 from converter.ranges import collect_ranges
 from converter.reference import Reference
 from converter.search import Recipe

@@ -9,7 +9,8 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from typing_extensions import Annotated
 
 from sightd.errors import ConfigError, DisagreementError

@@ -64,9 +64,10 @@ class Gate:
     def detections(self, kind: str, file: Path, title: str) -> List[Detections]:
         """What the engine in *file* finds on the hold-out, along the daemon's own path."""
         floor = self.thresholds.min_score - self.thresholds.margin
-        with self.progress.stage(title, len(self.truth)) as step:
-            with load_engine(kind, file, self.spec, max(self.batches), EngineOptions()) as engine:
-                return detect(engine, self.images(), self.output, floor, on_image=step)
+        with load_engine(kind, file, self.spec, 1, EngineOptions()) as engine, self.progress.stage(
+            title, len(self.truth)
+        ) as step:
+            return detect(engine, self.images(), self.output, floor, on_image=step)
 
     def look(self, kind: str, file: Path, image: Image) -> Detections:
         """What the engine in *file* reports of one picture."""
@@ -78,6 +79,7 @@ class Gate:
         image = next(iter(self.images()))
         largest, options = max(self.batches), EngineOptions()
         (first, file), (second, other) = files.items()
-        with load_engine(kind, file, self.spec, largest, options) as engine:
-            with load_engine(kind, other, self.spec, largest, options) as rival:
-                return latencies({first: engine, second: rival}, image, self.batches)
+        with load_engine(kind, file, self.spec, largest, options) as engine, load_engine(
+            kind, other, self.spec, largest, options
+        ) as rival:
+            return latencies({first: engine, second: rival}, image, self.batches)

@@ -41,7 +41,7 @@ class Request:
     seed: int = 0
     #: INT8 engines to build and judge, at most.
     max_trials: int = 12
-    thresholds: Thresholds = Thresholds()
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import cv2
 
 from sightd import __version__
 from sightd.annotate import annotated
-from sightd.bundle import Bundle, Manifest, ModelRecord, OutputSpec, Profile, write_bundle
+from sightd.bundle import Bundle, Manifest, ModelRecord, Profile, write_bundle
 from sightd.errors import BundleError
 
 from .build import onnxruntime as build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, Iterator, List
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,10 @@ from .build import onnxruntime as build
 from .finish import FinishedModel
 from .frames import Frames
 from .gate import Gate, Latencies
+from .int8_plan import layers, watched_tensors
 from .progress import Progress
-from .quantize import layers, watched_tensors
 from .ranges import Ranges, collect_ranges
 from .search import Recipe, Trial
-from .sensitivity import rank_layers
 from .tail import head_nodes
 
 __all__ = ["Workshop"]
@@ -81,11 +80,11 @@ class Workshop:
         with self._progress.stage("activation ranges on the calibration frames", len(self._frames.calibration)) as step:
             return collect_ranges(model, tensors, self._inputs(), on_frame=lambda done: step())
 
-    def _rank(self) -> Sequence[str]:
+    def _rank(self) -> List[str]:
         model = self._finished.model
         candidates = layers(model, self._head)
         with self._progress.stage("damage of each layer", len(candidates)) as step:
-            ranked = rank_layers(model, self._ranges, candidates, list(self._some_inputs()), on_layer=step)
+            ranked = build.rank(model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
         return [damage.layer for damage in ranked]
 
     def _inputs(self) -> Iterator[NDArray[np.uint8]]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import AbstractSet
+from typing import AbstractSet, Callable, List, Sequence
 
+import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
 from sightd.bundle import EngineRecord
 
 from ..quantize import quantize
 from ..ranges import Ranges
 from ..search import Recipe
+from ..sensitivity import Damage, rank_layers
 from ..targets import this_machine
 
-__all__ = ["KIND", "build_float", "build_int8", "record"]
+__all__ = ["KIND", "build_float", "build_int8", "rank", "record"]
 
 #: The engine kind in the manifest.
 KIND = "onnxruntime"
+#: The order of the layers is the same by and large with any algorithm.
+_RANKED_BY = "percentile-99.99"
 
 
 def build_float(finished: onnx.ModelProto, file: Path) -> None:
@@ -40,6 +45,20 @@ def build_int8(
         target=this_machine(),
     )
     file.write_bytes(quantized.SerializeToString())
+
+
+def rank(
+    finished: onnx.ModelProto,
+    ranges: Ranges,
+    layers: Sequence[str],
+    head: AbstractSet[str],
+    inputs: Sequence[NDArray[np.uint8]],
+    on_layer: Callable[[], None],
+) -> List[Damage]:
+    """*layers* by the damage that INT8 does in each on this machine (see :func:`converter.sensitivity.rank_layers`)."""
+    return rank_layers(
+        finished, ranges, layers, head, inputs, algorithm=_RANKED_BY, target=this_machine(), on_layer=on_layer
+    )
 
 
 def record(precision: str) -> EngineRecord:

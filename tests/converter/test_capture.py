@@ -15,7 +15,7 @@ from tests.parts.blobs import blob_picture
 from tests.parts.daemon import command
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two clips of 60 different pictures each, and a config that names them."""
     for index, name in enumerate(("yard", "gate")):
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, cameras: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, cameras: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     config = folder / "sightd.yaml"
     config.write_text(f"calibration: {{folder: set, max_frames: 50}}\ncameras:\n{cameras}")
     return subprocess.run(
@@ -64,7 +64,9 @@ def test_two_at_a_time_are_refused(folder: Path) -> None:
     cameras = "  gone: {url: gone.avi}\n"
     config = folder / "first.yaml"
     config.write_text(f"calibration: {{folder: set}}\ncameras:\n{cameras}")
-    first = subprocess.Popen(command("capture", "--config", str(config)), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = subprocess.Popen(
+        command("capture", "--config", str(config)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         deadline = time.monotonic() + 20
         while not (folder / "set" / "index.jsonl").exists() and time.monotonic() < deadline:

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.agree import Thresholds
 from converter.convert import convert
 from converter.measure import detect
 from converter.progress import Silent
+from converter.ranges import Ranges
 from converter.request import Request
 from converter.verdict import Outcome
 from sightd.bundle import OutputSpec, open_bundle
@@ -31,7 +31,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_blob_pictures(tmp_path_factory.mktemp("set") / "pictures", 100)
 
 
-@pytest.fixture()
+@pytest.fixture
 def request_(tmp_path: Path, pictures: Path) -> Request:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
@@ -77,11 +77,14 @@ def test_a_dead_detector_is_never_called_agreeing(request_: Request, tmp_path: P
     assert "0 reference boxes" in result.verdict.sentence
 
 
-def test_when_no_int8_agrees_float_is_shipped_and_it_says_how_close_it_came(request_: Request) -> None:
-    impossible = Thresholds(min_matched_iou=0.9999999)
-    result = convert(replace(request_, thresholds=impossible), Silent())
+def test_ruined_int8_is_refused_float_is_shipped_and_it_says_how_close_it_came(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ranges, "bounds", lambda self, tensor, algorithm: (0.0, 1e-3))  # every activation clipped
+    result = convert(replace(request_, max_trials=3), Silent())
     assert result.verdict.outcome is Outcome.DISAGREES
-    assert "matched IoU" in result.verdict.sentence
+    assert "The closest of 3" in result.verdict.sentence
+    assert "recall" in result.verdict.sentence
     assert result.bundle.manifest.engine.precision == "fp32"
     assert [len(found) for found in found_by(request_.out, range(1000, 1004))] == [5] * 4
 
@@ -99,7 +102,9 @@ def test_an_empty_calibration_set_is_an_error_that_says_what_to_do(request_: Req
         convert(replace(request_, calibration=tmp_path / "empty"), Silent())
 
 
-def test_a_model_of_an_unknown_layout_is_an_error_that_lists_what_is_supported(request_: Request, tmp_path: Path) -> None:
+def test_a_model_of_an_unknown_layout_is_an_error_that_lists_what_is_supported(
+    request_: Request, tmp_path: Path
+) -> None:
     path = tmp_path / "unknown.onnx"
     path.write_bytes(yolov8_like().SerializeToString())
     with pytest.raises(ModelError, match=r"(?s)yolox.*centernet.*boxes-scores"):
