@@ -79,7 +79,7 @@ def _engine_ap(engine: Engine, batch: int) -> float:
 
 def _ap(detect_all: Any, batch: int) -> float:
     folder = asset("images/coco_val_dev100")
-    return evaluate(detect_all, folder, folder / "instances.json", batch)
+    return evaluate(detect_all, folder / "images", folder / "instances.json", batch)
 
 
 def _calibration_folder(folder: Path, frames_a_clip: int) -> Path:

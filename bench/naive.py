@@ -15,8 +15,8 @@ from converter.finish import FinishedModel
 from converter.frames import read_frames
 from converter.gate import Gate
 from converter.graph import OUR_PREFIX
-from converter.progress import Silent
 from converter.int8_plan import watched_tensors
+from converter.progress import Silent
 from converter.ranges import collect_ranges
 from converter.reference import Reference
 from converter.search import Recipe

@@ -222,9 +222,7 @@ def _decode(path: Path, data: bytes) -> Manifest:
     try:
         version = msgspec.json.decode(data, type=_SchemaOnly).schema
         if version != SCHEMA:
-            raise BundleError(
-                f"{path}: manifest schema {version}, this sightd reads {SCHEMA}: convert the model again"
-            )
+            raise BundleError(f"{path}: manifest schema {version}, this sightd reads {SCHEMA}: convert the model again")
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, ValueError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: damaged manifest ({error}); convert the model again") from error

@@ -81,9 +81,9 @@ def test_ruined_int8_is_refused_float_is_shipped_and_it_says_how_close_it_came(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ranges, "bounds", lambda self, tensor, algorithm: (0.0, 1e-3))  # every activation clipped
-    result = convert(replace(request_, max_trials=3), Silent())
+    result = convert(request_, Silent())
     assert result.verdict.outcome is Outcome.DISAGREES
-    assert "The closest of 3" in result.verdict.sentence
+    assert "The closest of" in result.verdict.sentence
     assert "recall" in result.verdict.sentence
     assert result.bundle.manifest.engine.precision == "fp32"
     assert [len(found) for found in found_by(request_.out, range(1000, 1004))] == [5] * 4
@@ -102,9 +102,7 @@ def test_an_empty_calibration_set_is_an_error_that_says_what_to_do(request_: Req
         convert(replace(request_, calibration=tmp_path / "empty"), Silent())
 
 
-def test_a_model_of_an_unknown_layout_is_an_error_that_lists_what_is_supported(
-    request_: Request, tmp_path: Path
-) -> None:
+def test_an_unknown_layout_is_an_error_that_lists_what_is_supported(request_: Request, tmp_path: Path) -> None:
     path = tmp_path / "unknown.onnx"
     path.write_bytes(yolov8_like().SerializeToString())
     with pytest.raises(ModelError, match=r"(?s)yolox.*centernet.*boxes-scores"):
