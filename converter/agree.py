@@ -30,7 +30,7 @@ class Thresholds:
     iou: float = 0.5
     #: Reference boxes without which nothing can be said.
     min_evidence: int = 200
-    min_ap50: float = 0.90
+    min_ap50: float = 0.95
     min_recall: float = 0.95
     #: Boxes that no reference box (of any score >= min_score - margin) explains, a frame.
     max_extra: float = 0.5
