@@ -48,13 +48,13 @@ parts:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo "sightd needs Python 3.8 or newer: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt install python3-venv, or make PYTHON=/path/to/another/python3 ..."; rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
 
 $(VENV)/.demo: $(BIN)/python setup.py demo/requirements.txt
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,convert]' --requirement demo/requirements.txt
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[cpu,convert]' --requirement demo/requirements.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,convert,dev]' --requirement tests/requirements.txt
-	@$(BIN)/python -m pip install --quiet '$(TORCH)' || echo "no $(TORCH) for this Python: the tests of the export from PyTorch will be skipped"
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[cpu,convert,dev]' --requirement tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --quiet '$(TORCH)' || echo "no $(TORCH) for this Python: the tests of the export from PyTorch will be skipped"
 	@touch $@

@@ -171,7 +171,7 @@ def _is_cached(cache: Path, file: RegistryFile) -> bool:
 
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder.resolve()  # the package clients run elsewhere
 
 
 def _only(folder: Path, pattern: str) -> Path:
