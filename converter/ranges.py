@@ -94,7 +94,6 @@ ALGORITHMS: Mapping[str, Callable[[Histogram], Tuple[float, float]]] = {
     "minmax": lambda histogram: (histogram.low, histogram.high),
     "percentile-99.999": partial(_percentile, 99.999),
     "percentile-99.99": partial(_percentile, 99.99),
-    "percentile-99.9": partial(_percentile, 99.9),
 }
 
 

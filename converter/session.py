@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from sightd.engines.onnxruntime import FORBIDDEN_OPTIMIZERS
 from sightd.errors import ModelError
 
 __all__ = ["Session"]
@@ -29,7 +30,10 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=FORBIDDEN_OPTIMIZERS,
             )
         except Exception as error:  # onnxruntime's own classes share no documented base
             raise ModelError(f"ONNX Runtime {onnxruntime.__version__} can't load the model: {error}") from error

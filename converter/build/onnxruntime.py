@@ -24,7 +24,7 @@ __all__ = ["KIND", "build_float", "build_int8", "rank", "record"]
 #: The engine kind in the manifest.
 KIND = "onnxruntime"
 #: The order of the layers is the same by and large with any algorithm.
-_RANKED_BY = "percentile-99.99"
+_RANKED_BY = "percentile-99.999"
 
 
 def build_float(finished: onnx.ModelProto, file: Path) -> None:

@@ -20,7 +20,10 @@ from ..types import Candidates, InputSpec
 from .base import Engine, EngineOptions, Slot, Ticket
 from .slot_pool import HostSlot, SlotPool
 
-__all__ = ["OnnxRuntimeEngine", "load"]
+__all__ = ["FORBIDDEN_OPTIMIZERS", "OnnxRuntimeEngine", "load"]
+
+#: ONNX Runtime would give a layer that was left float between INT8 ones INT8 weights of its own making.
+FORBIDDEN_OPTIMIZERS = ["WeightBiasQuantization"]
 
 _Outputs = Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
@@ -86,7 +89,9 @@ def _session(model: Path) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"], disabled_optimizers=FORBIDDEN_OPTIMIZERS
+        )
     except Exception as error:  # onnxruntime's exceptions share no documented base class
         version = onnxruntime.__version__
         raise EngineError(
