@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 
 import cv2
 
-from converter.build.onnxruntime import KIND
+from converter.builders.onnxruntime import KIND
 from converter.convert import convert
 from converter.measure import detect
 from converter.progress import Silent

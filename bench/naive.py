@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from converter.agree import Agreement, Thresholds
-from converter.build.onnxruntime import KIND, build_int8
+from converter.builders.onnxruntime import KIND, build_int8
 from converter.finish import FinishedModel
 from converter.frames import read_frames
 from converter.gate import Gate

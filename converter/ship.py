@@ -15,7 +15,7 @@ from sightd.annotate import annotated
 from sightd.bundle import Bundle, Manifest, ModelRecord, Profile, write_bundle
 from sightd.errors import BundleError
 
-from .build import onnxruntime as build
+from .builders import onnxruntime as builder
 from .finish import FinishedModel
 from .frames import Frames
 from .gate import Gate
@@ -56,7 +56,7 @@ def _manifest(evidence: Evidence, workshop: Workshop) -> Manifest:
     finished, verdict = evidence.finished, evidence.verdict
     shipped = verdict.shipped
     return Manifest(
-        engine=build.record("int8" if shipped else "fp32"),
+        engine=builder.record("int8" if shipped else "fp32"),
         model=evidence.model,
         head=finished.head.family,
         input=finished.spec,
@@ -108,7 +108,7 @@ def _draw(picture: Path, file: Path, gate: Gate, labels: List[str]) -> None:
     counts = [int((truth.scores >= gate.output.min_score).sum()) for truth in gate.truth]
     busiest = max(range(len(counts)), key=counts.__getitem__)
     image = next(image for index, image in enumerate(gate.images()) if index == busiest)
-    found = gate.look(build.KIND, file, image)
+    found = gate.look(builder.KIND, file, image)
     if not cv2.imwrite(str(picture), annotated(image, found, labels)):
         raise BundleError(f"{picture}: the annotated picture can't be written; is the disk full?")
 

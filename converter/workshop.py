@@ -12,7 +12,7 @@ from sightd.resize import resize_into
 from sightd.types import Image
 
 from .agree import Agreement
-from .build import onnxruntime as build
+from .builders import onnxruntime as builder
 from .finish import FinishedModel
 from .frames import Frames
 from .gate import Gate, Latencies
@@ -36,13 +36,13 @@ class Workshop:
         self._folder, self._progress = folder, progress
         #: The finished model without INT8: the yardstick for speed, and what is shipped when INT8 fails.
         self.float_file = folder / "float.onnx"
-        build.build_float(finished.model, self.float_file)
+        builder.build_float(finished.model, self.float_file)
         #: Latencies of the float engine and of the INT8 engine of each recipe, measured in the same run.
         self.latency: Dict[Recipe, Dict[str, Latencies]] = {}
 
     def judge_float(self) -> Agreement:
         """How far finishing alone changed the detections: not at all, or the input spec or the head is wrong."""
-        return self._gate.judge(build.KIND, self.float_file, "finished float model on the hold-out")
+        return self._gate.judge(builder.KIND, self.float_file, "finished float model on the hold-out")
 
     def prepare(self) -> int:
         """Measure ranges and rank the layers; the number of layers that can be INT8."""
@@ -55,9 +55,9 @@ class Workshop:
         """Build, judge and time the engine of *recipe*."""
         file = self.file_of(recipe)
         kept_float = self._head | set(self._ranking[: recipe.float_layers])
-        build.build_int8(self._finished.model, self._ranges, recipe, kept_float, file)
-        agreed = self._gate.judge(build.KIND, file, f"INT8 ({recipe}) on the hold-out")
-        self.latency[recipe] = times = self._gate.race(build.KIND, {"float": self.float_file, "int8": file})
+        builder.build_int8(self._finished.model, self._ranges, recipe, kept_float, file)
+        agreed = self._gate.judge(builder.KIND, file, f"INT8 ({recipe}) on the hold-out")
+        self.latency[recipe] = times = self._gate.race(builder.KIND, {"float": self.float_file, "int8": file})
         speedup = _speedup(times, max(self._gate.batches))
         self._progress.say(f"INT8 ({recipe}): {agreed.verdict}, {agreed.reason}; {speedup:.2f} x float's speed")
         return Trial(recipe, agreed, speedup)
@@ -84,7 +84,7 @@ class Workshop:
         model = self._finished.model
         candidates = layers(model, self._head)
         with self._progress.stage("damage of each layer", len(candidates)) as step:
-            ranked = build.rank(model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
+            ranked = builder.rank(model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
         return [damage.layer for damage in ranked]
 
     def _inputs(self) -> Iterator[NDArray[np.uint8]]:
