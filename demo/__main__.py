@@ -152,7 +152,7 @@ def _set_up(folders: _Folders, video: Path, broker: BrokerAddress, say: Say) -> 
 
 
 def _capture(console: Console, folders: _Folders, frames: int) -> None:
-    limits = ["--frames", str(frames), "--minutes", str(_CAPTURE_MINUTES)]
+    limits = ["--frames", str(frames), "--fps", "5", "--minutes", str(_CAPTURE_MINUTES)]
     sightd(console, "capture", "--config", str(folders.config), *limits)
 
 
