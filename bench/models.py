@@ -14,7 +14,7 @@ from converter.labels import read_labels
 
 from .assets import asset
 
-__all__ = ["MODELS", "RealModel", "finished_file"]
+__all__ = ["MODELS", "RealModel", "finished_file", "finished_model"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,14 @@ MODELS: Tuple[RealModel, ...] = (
 )
 
 
+def finished_model(model: RealModel) -> FinishedModel:
+    """The finished float graph."""
+    return finish(model.load(), labels=read_labels("coco80"))
+
+
 def finished_file(model: RealModel, folder: Path) -> Tuple[Path, FinishedModel]:
     """The finished float graph, written into *folder*."""
-    finished = finish(model.load(), labels=read_labels("coco80"))
+    finished = finished_model(model)
     path = folder / f"{model.name}.onnx"
     onnx.save(finished.model, str(path))
     return path, finished

@@ -59,13 +59,12 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
     profile = Profile(opt=min(Profile().opt, finished.max_batch), max=finished.max_batch)
     gate = Gate.open(
         Reference(model, finished.spec, finished.head),
-        lambda: frames.images(frames.holdout),
-        len(frames.holdout),
+        frames,
         finished.spec,
         OutputSpec(candidates=finished.candidates, min_score=request.thresholds.min_score),
-        request.thresholds,
-        sorted({1, profile.opt}),
-        progress,
+        thresholds=request.thresholds,
+        batches=sorted({1, profile.opt}),
+        progress=progress,
     )
     workshop = Workshop(finished, frames, gate, folder, progress)
     floats = workshop.judge_float()

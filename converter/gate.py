@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Sequence
+from typing import Callable, Dict, Iterable, List, Optional, Sequence
 
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.types import Detections, Image, InputSpec
 
 from .agree import Agreement, Thresholds, agreement
+from .frames import Frames
 from .measure import detect, latencies
 from .progress import Progress
 from .reference import Reference
@@ -40,18 +42,20 @@ class Gate:
     def open(
         cls,
         reference: Reference,
-        images: Callable[[], Iterable[Image]],
-        count: int,
+        frames: Frames,
         spec: InputSpec,
         output: OutputSpec,
-        thresholds: Thresholds,
+        *,
+        thresholds: Optional[Thresholds] = None,
         batches: Sequence[int],
         progress: Progress,
     ) -> Gate:
-        """Run *reference* over the hold-out's *count* pictures; the slow part, done once."""
+        """Run *reference* over the hold-out of *frames*; the slow part, done once."""
+        thresholds = thresholds or Thresholds()
         floor = thresholds.min_score - thresholds.margin
+        images = partial(frames.images, frames.holdout)
         truth = []
-        with progress.stage("reference on the hold-out", count) as step:
+        with progress.stage("reference on the hold-out", len(frames.holdout)) as step:
             for image in images():
                 truth.append(reference.detect(image, floor, output.nms_iou))
                 step()

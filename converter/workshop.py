@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import AbstractSet, Dict, Iterator, List
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ class Workshop:
     """Works in *folder*, whose engine files live until the bundle is written."""
 
     def __init__(self, finished: FinishedModel, frames: Frames, gate: Gate, folder: Path, progress: Progress) -> None:
-        self._finished, self._frames, self._gate = finished, frames, gate
+        self.finished = finished
+        self._frames, self._gate = frames, gate
         self._folder, self._progress = folder, progress
         #: The finished model without INT8: the yardstick for speed, and what is shipped when INT8 fails.
         self.float_file = folder / "float.onnx"
@@ -46,16 +47,23 @@ class Workshop:
 
     def prepare(self) -> int:
         """Measure ranges and rank the layers; the number of layers that can be INT8."""
-        self._head = head_nodes(self._finished.model)
-        self._ranges = self._collect_ranges()
+        self._head = head_nodes(self.finished.model)
+        self._ranges = self.collect_ranges(self._head)
         self._ranking = self._rank()
         return len(self._ranking)
+
+    def collect_ranges(self, float_nodes: AbstractSet[str]) -> Ranges:
+        """Ranges of all that may be INT8 when *float_nodes* stay float, over the calibration frames."""
+        model = self.finished.model
+        tensors = watched_tensors(model, float_nodes)
+        with self._progress.stage("activation ranges on the calibration frames", len(self._frames.calibration)) as step:
+            return collect_ranges(model, tensors, self._inputs(), on_frame=lambda done: step())
 
     def attempt(self, recipe: Recipe) -> Trial:
         """Build, judge and time the engine of *recipe*."""
         file = self.file_of(recipe)
         kept_float = self._head | set(self._ranking[: recipe.float_layers])
-        builder.build_int8(self._finished.model, self._ranges, recipe, kept_float, file)
+        builder.build_int8(self.finished.model, self._ranges, recipe, kept_float, file)
         agreed = self._gate.judge(builder.KIND, file, f"INT8 ({recipe}) on the hold-out")
         self.latency[recipe] = times = self._gate.race(builder.KIND, {"float": self.float_file, "int8": file})
         speedup = _speedup(times, max(self._gate.batches))
@@ -74,14 +82,8 @@ class Workshop:
         """Activations that were zero in every calibration frame: nothing is known about their range."""
         return self._ranges.silent()
 
-    def _collect_ranges(self) -> Ranges:
-        model = self._finished.model
-        tensors = watched_tensors(model, self._head)
-        with self._progress.stage("activation ranges on the calibration frames", len(self._frames.calibration)) as step:
-            return collect_ranges(model, tensors, self._inputs(), on_frame=lambda done: step())
-
     def _rank(self) -> List[str]:
-        model = self._finished.model
+        model = self.finished.model
         candidates = layers(model, self._head)
         with self._progress.stage("damage of each layer", len(candidates)) as step:
             ranked = builder.rank(model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
@@ -89,12 +91,12 @@ class Workshop:
 
     def _inputs(self) -> Iterator[NDArray[np.uint8]]:
         """The calibration frames as the engine's input, [1, H, W, 3] uint8, along the daemon's own path."""
-        return (_input(image, self._finished) for image in self._frames.images(self._frames.calibration))
+        return (_input(image, self.finished) for image in self._frames.images(self._frames.calibration))
 
     def _some_inputs(self) -> Iterator[NDArray[np.uint8]]:
         entries = self._frames.calibration
         spread = entries[:: max(1, len(entries) // _RANKING_FRAMES)][:_RANKING_FRAMES]
-        return (_input(image, self._finished) for image in self._frames.images(spread))
+        return (_input(image, self.finished) for image in self._frames.images(spread))
 
 
 def _input(image: Image, finished: FinishedModel) -> NDArray[np.uint8]:
