@@ -92,7 +92,7 @@ def _measure(model: RealModel, calibration: Path, folder: Path) -> Dict[str, Any
 
 def _naive(workshop: Workshop, file: Path) -> Path:
     """INT8 as it is done when nobody looks: every layer, the prediction layers too, ranges from the extremes."""
-    model = workshop.finished.model
+    model = workshop.model
     ours = {node.name for node in model.graph.node if node.name.startswith(OUR_PREFIX)}
     build_int8(model, workshop.collect_ranges(ours), Recipe("minmax", "all", 0), ours, file)
     return file

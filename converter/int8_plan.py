@@ -13,25 +13,34 @@ from .graph import constants
 
 __all__ = ["WEIGHT_AXIS", "Plan", "layers", "plan_int8", "watched_tensors"]
 
-#: Operators with weights -> the axis of the output channels in these.
-WEIGHT_AXIS: Mapping[str, int] = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": 1}
+#: Operators with weights and an integer kernel -> the axis of the output channels in the weights.
+WEIGHT_AXIS: Mapping[str, int] = {"Conv": 0, "Gemm": 0, "MatMul": 1}
 #: What comes out is what went in: one range on both sides, or the values would be rounded twice.
 _MOVING = frozenset(
-    {"MaxPool", "Transpose", "Reshape", "Resize", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Identity"}
+    [
+        "Flatten",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ]
 )
 #: Fused into the layer before: no pair between the two.
 _CLAMPING = frozenset(["Relu", "Clip"])
 #: Computed in INT8 where all inputs are INT8 already, so that values need not return to float between two layers.
-_COMPUTING = frozenset(
-    {"Add", "Mul", "Concat", "Sigmoid", "AveragePool", "GlobalAveragePool", "LeakyRelu", "ReduceMean"}
-)
+_COMPUTING = frozenset(["Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"])
 
 
 @dataclass(frozen=True)
 class Plan:
     """The decision about one graph."""
 
-    nodes: Mapping[str, onnx.NodeProto]
     #: Names of the nodes that compute in INT8.
     int8: AbstractSet[str]
     #: Tensor -> the node that makes it.
@@ -52,6 +61,7 @@ class Plan:
         return (
             made is not None
             and self.is_int8(made)
+            and made.op_type not in _MOVING
             and tensor not in self.outputs
             and len(readers) == 1
             and readers[0].op_type in _CLAMPING
@@ -61,7 +71,7 @@ class Plan:
     def shares_range_with(self, tensor: str) -> str:
         """The tensor whose range *tensor* takes over, for it only moves that one's values; else itself."""
         made = self.producer.get(tensor)
-        if made is None or not self.is_int8(made) or made.op_type not in _MOVING or self.is_fused(made.input[0]):
+        if made is None or not self.is_int8(made) or made.op_type not in _MOVING:
             return tensor
         return self.shares_range_with(made.input[0])
 
@@ -89,24 +99,39 @@ def plan_int8(model: onnx.ModelProto, float_nodes: AbstractSet[str], scope: str)
     :param scope: "all" computes between the layers in INT8 too, "conv" only in them.
     """
     known = constants(model.graph)
+    producer = {tensor: node for node in model.graph.node for tensor in node.output}
+    consumers: Dict[str, List[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for tensor in node.input:
+            consumers.setdefault(tensor, []).append(node)
     int8: Set[str] = set()
     made_by_int8: Set[str] = set()
     for node in model.graph.node:
         if node.name not in float_nodes and _can_be_int8(node, known, made_by_int8, scope):
             int8.add(node.name)
             made_by_int8.update(node.output)
-    consumers: Dict[str, List[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for tensor in node.input:
-            consumers.setdefault(tensor, []).append(node)
-    return Plan(
-        nodes={node.name: node for node in model.graph.node},
-        int8=int8,
-        producer={tensor: node for node in model.graph.node for tensor in node.output},
-        consumers=consumers,
-        constants=known,
-        outputs={value.name for value in model.graph.output},
-    )
+    for node in reversed(model.graph.node):
+        if not _pays(node, int8, producer, consumers):
+            int8.discard(node.name)
+    outputs = {value.name for value in model.graph.output}
+    return Plan(int8, producer, consumers, known, outputs)
+
+
+def _pays(
+    node: onnx.NodeProto,
+    int8: AbstractSet[str],
+    producer: Mapping[str, onnx.NodeProto],
+    consumers: Mapping[str, List[onnx.NodeProto]],
+) -> bool:
+    """Whether INT8 in *node* saves a way to float and back: not where only float follows.
+
+    ONNX Runtime was seen to need 25 times as long for a MaxPool of SPP left in INT8 before a float layer.
+    """
+    if node.op_type in WEIGHT_AXIS:
+        return True
+    if node.op_type in _CLAMPING and node.input[0] in producer and producer[node.input[0]].op_type in WEIGHT_AXIS:
+        return True  # fused, it costs nothing
+    return any(reader.name in int8 for tensor in node.output for reader in consumers.get(tensor, []))
 
 
 def _can_be_int8(
@@ -124,7 +149,10 @@ def _can_be_int8(
 
 
 def _is_layer(node: onnx.NodeProto, known: Mapping[str, NDArray[np.generic]]) -> bool:
-    return node.op_type in WEIGHT_AXIS and len(node.input) > 1 and node.input[1] in known
+    """Whether *node* has constant weights, of two dimensions where the node does not convolve."""
+    if node.op_type not in WEIGHT_AXIS or node.input[1] not in known:
+        return False
+    return node.op_type == "Conv" or known[node.input[1]].ndim == 2
 
 
 def _activations(node: onnx.NodeProto, known: Mapping[str, NDArray[np.generic]]) -> List[str]:

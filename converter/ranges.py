@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Mapping, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -19,6 +18,8 @@ import onnx
 from numpy.typing import NDArray
 
 from sightd.errors import CalibrationError
+
+from .session import Session
 
 __all__ = ["ALGORITHMS", "Histogram", "Ranges", "collect_ranges"]
 
@@ -118,38 +119,6 @@ class Ranges:
         """The tensors that were zero in every frame: calibration says nothing about them."""
         return [name for name, seen in self.histograms.items() if seen.low == seen.high == 0]
 
-    def save(self, path: Path) -> None:
-        """Write all of it to *path* (.npz)."""
-        seen = list(self.histograms.values())
-        with path.open("wb") as file:
-            np.savez_compressed(
-                file,
-                frames=self.frames,
-                tensors=np.array(list(self.histograms)),
-                bounds=np.array([(one.low, one.high) for one in seen]),
-                bins=np.array([(one.exponent, one.first) for one in seen]),
-                counts=np.array([one.counts for one in seen]),
-            )
-
-    @classmethod
-    def load(cls, path: Path) -> Ranges:
-        """What :meth:`save` wrote.
-
-        :raises CalibrationError: the file is missing or damaged.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                saved = {key: file[key] for key in ("frames", "tensors", "bounds", "bins", "counts")}
-        except (OSError, ValueError, KeyError) as error:
-            raise CalibrationError(f"{path}: not a file of ranges ({error}); calibrate again") from error
-        histograms: Dict[str, Histogram] = {}
-        for name, bounds, bins, counts in zip(saved["tensors"], saved["bounds"], saved["bins"], saved["counts"]):
-            histogram = histograms[str(name)] = Histogram()
-            histogram.low, histogram.high = map(float, bounds)
-            histogram.exponent, histogram.first = map(int, bins)
-            histogram.counts = counts
-        return cls(histograms, int(saved["frames"]))
-
 
 def collect_ranges(
     model: onnx.ModelProto,
@@ -164,12 +133,11 @@ def collect_ranges(
 
     :raises CalibrationError: there is no frame, or a tensor became NaN or infinite.
     """
-    session = _session(model, tensors)
-    feed = session.get_inputs()[0].name
+    session = _watching(model, tensors)
     histograms = {name: Histogram() for name in tensors}
     frames = 0
     for pixels in inputs:
-        for name, values in zip(tensors, session.run(list(tensors), {feed: pixels})):
+        for name, values in zip(tensors, session.run(pixels)):
             _count(histograms[name], name, values, frames)
         frames += 1
         on_frame(frames)
@@ -188,14 +156,10 @@ def _count(histogram: Histogram, name: str, values: NDArray[np.float32], frame: 
         ) from error
 
 
-def _session(model: onnx.ModelProto, tensors: Sequence[str]) -> Any:
-    import onnxruntime
-
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    known = {output.name for output in watched.graph.output}
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in known)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def _watching(model: onnx.ModelProto, tensors: Sequence[str]) -> Session:
+    """*model* with *tensors* as its outputs; what lies behind all of them is not computed."""
+    watching = onnx.ModelProto()
+    watching.CopyFrom(model)
+    del watching.graph.output[:]
+    watching.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    return Session(watching)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightd.resize import resize_into
-from sightd.types import Image
+from sightd.types import Image, InputSpec
 
 from .agree import Agreement
 from .builders import onnxruntime as builder
@@ -20,19 +20,22 @@ from .int8_plan import layers, watched_tensors
 from .progress import Progress
 from .ranges import Ranges, collect_ranges
 from .search import Recipe, Trial
+from .simplify import simplify
 from .tail import head_nodes
 
 __all__ = ["Workshop"]
 
 #: Frames that the layers' damage is measured on; the ranking hardly changes with more.
-_RANKING_FRAMES = 8
+_RANKING_FRAMES = 4
 
 
 class Workshop:
     """Works in *folder*, whose engine files live until the bundle is written."""
 
     def __init__(self, finished: FinishedModel, frames: Frames, gate: Gate, folder: Path, progress: Progress) -> None:
-        self.finished = finished
+        self._spec = finished.spec
+        #: What INT8 engines are made of: the finished model without what would only cost them.
+        self.model = simplify(finished.model)
         self._frames, self._gate = frames, gate
         self._folder, self._progress = folder, progress
         #: The finished model without INT8: the yardstick for speed, and what is shipped when INT8 fails.
@@ -47,23 +50,22 @@ class Workshop:
 
     def prepare(self) -> int:
         """Measure ranges and rank the layers; the number of layers that can be INT8."""
-        self._head = head_nodes(self.finished.model)
+        self._head = head_nodes(self.model)
         self._ranges = self.collect_ranges(self._head)
         self._ranking = self._rank()
         return len(self._ranking)
 
     def collect_ranges(self, float_nodes: AbstractSet[str]) -> Ranges:
         """Ranges of all that may be INT8 when *float_nodes* stay float, over the calibration frames."""
-        model = self.finished.model
-        tensors = watched_tensors(model, float_nodes)
+        tensors = watched_tensors(self.model, float_nodes)
         with self._progress.stage("activation ranges on the calibration frames", len(self._frames.calibration)) as step:
-            return collect_ranges(model, tensors, self._inputs(), on_frame=lambda done: step())
+            return collect_ranges(self.model, tensors, self._inputs(), on_frame=lambda done: step())
 
     def attempt(self, recipe: Recipe) -> Trial:
         """Build, judge and time the engine of *recipe*."""
         file = self.file_of(recipe)
         kept_float = self._head | set(self._ranking[: recipe.float_layers])
-        builder.build_int8(self.finished.model, self._ranges, recipe, kept_float, file)
+        builder.build_int8(self.model, self._ranges, recipe, kept_float, file)
         agreed = self._gate.judge(builder.KIND, file, f"INT8 ({recipe}) on the hold-out")
         self.latency[recipe] = times = self._gate.race(builder.KIND, {"float": self.float_file, "int8": file})
         speedup = _speedup(times, max(self._gate.batches))
@@ -83,24 +85,22 @@ class Workshop:
         return self._ranges.silent()
 
     def _rank(self) -> List[str]:
-        model = self.finished.model
-        candidates = layers(model, self._head)
+        candidates = layers(self.model, self._head)
         with self._progress.stage("damage of each layer", len(candidates)) as step:
-            ranked = builder.rank(model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
+            ranked = builder.rank(self.model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
         return [damage.layer for damage in ranked]
 
     def _inputs(self) -> Iterator[NDArray[np.uint8]]:
         """The calibration frames as the engine's input, [1, H, W, 3] uint8, along the daemon's own path."""
-        return (_input(image, self.finished) for image in self._frames.images(self._frames.calibration))
+        return (_input(image, self._spec) for image in self._frames.images(self._frames.calibration))
 
     def _some_inputs(self) -> Iterator[NDArray[np.uint8]]:
         entries = self._frames.calibration
         spread = entries[:: max(1, len(entries) // _RANKING_FRAMES)][:_RANKING_FRAMES]
-        return (_input(image, self.finished) for image in self._frames.images(spread))
+        return (_input(image, self._spec) for image in self._frames.images(spread))
 
 
-def _input(image: Image, finished: FinishedModel) -> NDArray[np.uint8]:
-    spec = finished.spec
+def _input(image: Image, spec: InputSpec) -> NDArray[np.uint8]:
     pixels = np.empty((1, spec.height, spec.width, 3), np.uint8)
     resize_into(pixels[0], image, spec)
     return pixels
