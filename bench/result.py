@@ -35,7 +35,7 @@ def show(result: Result, as_json: bool) -> None:
         table.add_column(column)
     for row in result.rows:
         table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console().print(table)
+    Console(width=120).print(table)
     if as_json:
         conditions = {**_machine(), **result.conditions}
         print(json.dumps({"name": result.name, "figures": result.figures, "conditions": conditions}))
