@@ -19,7 +19,7 @@ __all__ = ["FAMILIES", "Recipe", "Trial", "best", "search"]
 class Recipe:
     """One way to make an INT8 engine."""
 
-    #: "minmax" or "percentile": how ranges come from the calibration frames.
+    #: One of converter.ranges.ALGORITHMS: how ranges come from the calibration frames.
     algorithm: str
     #: "all": activations stay INT8 between layers; "conv": convolutions only.
     scope: str

@@ -20,10 +20,12 @@ class Outcome(Enum):
     DISAGREES = "no INT8 engine agreed with the float model: FLOAT SHIPPED"
     UNPROVEN = "there is too little to judge INT8 by: FLOAT SHIPPED"
 
+    NO_LAYERS = "the model has no layer that can be INT8: FLOAT SHIPPED"
+
     @property
     def is_loud(self) -> bool:
         """Whether the user did not get what he asked for."""
-        return self in (Outcome.DISAGREES, Outcome.UNPROVEN)
+        return self in (Outcome.DISAGREES, Outcome.UNPROVEN, Outcome.NO_LAYERS)
 
 
 @dataclass(frozen=True)
@@ -60,4 +62,6 @@ def choose(floats: Agreement, trials: Sequence[Trial]) -> Verdict:
         closest = max(trials, key=lambda trial: trial.agreement.ap50 + trial.agreement.recall)
         detail = f"The closest of {len(trials)} ({closest.recipe}): {closest.agreement.reason}"
         return Verdict(Outcome.DISAGREES, f"{Outcome.DISAGREES.value}. {detail}", floats)
+    if floats.agrees:
+        return Verdict(Outcome.NO_LAYERS, Outcome.NO_LAYERS.value, floats)
     return Verdict(Outcome.UNPROVEN, f"{Outcome.UNPROVEN.value}. {floats.reason}", floats)

@@ -41,6 +41,8 @@ __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 
+#: How often the main thread looks whether a signal came, in seconds.
+_TICK_S = 0.1
 #: How long each stage may take to finish its work when the service stops, in seconds. A camera that is just
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
 _CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 3.0
@@ -69,6 +71,7 @@ class Service:
             Camera(name, camera, self._slots, self._outbox, self._topics, self.counters)
             for name, camera in settings.cameras.items()
         ]
+        self._asked_to_stop = False
         self._stop = threading.Event()
         self._hang_up = threading.Event()
         self._ready = threading.Event()
@@ -92,7 +95,7 @@ class Service:
         self._say_what_runs()
         for stage in (publisher, analysis, inference):
             stage.start()
-        while not self._ready.wait(0.1) and not self._stop.is_set():
+        while not self._ready.wait(_TICK_S) and not self._is_over():
             pass  # a large engine takes its time to load and to warm up
         for camera in cameras:
             camera.start()
@@ -110,14 +113,23 @@ class Service:
             raise SightdError(f"{' and '.join(self._failed)} failed, see the log above")
 
     def stop(self) -> None:
-        """Ask :meth:`run` to end; safe in a signal handler."""
-        self._stop.set()
+        """Ask :meth:`run` to end; safe in a signal handler, which must not take the lock that its thread may hold."""
+        self._asked_to_stop = True
+
+    def _is_over(self) -> bool:
+        if self._asked_to_stop:
+            self._stop.set()
+        return self._stop.is_set()
 
     def _supervise(self) -> None:
         """The main thread's work: a stats message every few seconds until it is time to stop."""
         stats = StatsReader(self.counters, self._slots.dropped, self._outbox, self._publisher, self._boot_id)
-        while not self._stop.wait(self._settings.stats_interval_s):
-            self._outbox.put(Message(self._topics.stats, encode(stats.read())))
+        due_at = time.monotonic()
+        while not self._is_over():
+            self._stop.wait(_TICK_S)
+            if time.monotonic() >= due_at + self._settings.stats_interval_s:
+                due_at = time.monotonic()
+                self._outbox.put(Message(self._topics.stats, encode(stats.read())))
 
     def _publish(self) -> None:
         self._publisher.run(self._hang_up)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+from daemon.counters import Counters
+from daemon.outbox import Outbox
+from daemon.pipeline import Inferred
+from daemon.reports import Reporter, Rule, class_indices
+from daemon.topics import Topics
+from sightd.errors import ConfigError
+from sightd.types import Batch, Candidates, Detections, Placement
+from tests.parts.frames import frame
+
+LABELS = ["person", "car", "dog"]
+
+
+def three() -> Detections:
+    """A person 0.9, a car 0.6, a dog 0.3."""
+    boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], np.float32)
+    return Detections(boxes, np.array([0.9, 0.6, 0.3], np.float32), np.array([0, 1, 2], np.int32))
+
+
+def inferred(*cameras: str) -> Inferred:
+    frames = [frame(camera, 7) for camera in cameras]
+    now = time.monotonic()
+    nothing = Candidates(np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int32))
+    places = [Placement(1.0, 1.0, 0.0, 0.0, 64, 48)] * len(frames)
+    return Inferred(Batch(frames, places), nothing, now - 0.03, now - 0.02, now - 0.01)
+
+
+def reported(rules: Dict[str, Rule], *cameras: str) -> List[Dict[str, Any]]:
+    outbox, counters = Outbox(), Counters(rules)
+    try:
+        Reporter(rules, LABELS, Topics("p"), outbox, counters, "boot")(inferred(*cameras), [three() for _ in cameras])
+        assert sum(counters.inferred.values()) == len(cameras)
+        assert counters.batches == 1
+        return [{"topic": m.topic, **json.loads(m.payload)} for m in outbox.take(100)]
+    finally:
+        outbox.close()
+
+
+def test_each_camera_reports_by_its_own_rule_on_its_own_topic() -> None:
+    rules = {"yard": Rule(0.5), "gate": Rule(0.2, frozenset({2}))}
+    yard, gate = reported(rules, "yard", "gate")
+    assert (yard["topic"], gate["topic"]) == ("p/yard/detections", "p/gate/detections")
+    assert [found["label"] for found in yard["objects"]] == ["person", "car"]
+    assert [found["label"] for found in gate["objects"]] == ["dog"]
+    assert yard["frame_id"] == "boot-yard-7"
+
+
+def test_a_frame_without_objects_is_reported_too() -> None:
+    (message,) = reported({"yard": Rule(0.95)}, "yard")
+    assert message["objects"] == []
+
+
+def test_the_stages_add_up_to_the_total() -> None:
+    (message,) = reported({"yard": Rule(0.5)}, "yard")
+    latency = message["latency_ms"]
+    stages = ("decode", "wait", "resize", "infer", "post")
+    assert latency["total"] == pytest.approx(sum(latency[stage] for stage in stages), abs=0.1)
+    assert latency["infer"] == pytest.approx(10, abs=0.1)
+
+
+def test_labels_become_class_indices() -> None:
+    assert class_indices(None, LABELS, "yard") is None
+    assert class_indices(["dog", "person"], LABELS, "yard") == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [("persom", "did you mean 'person'"), ("zebra", "it has: person, car, dog")]
+)
+def test_a_label_that_the_model_does_not_have_is_an_error_with_a_hint(wrong: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"cameras.yard.labels.*{hint}"):
+        class_indices([wrong], LABELS, "yard")
