@@ -1,7 +1,8 @@
 """Agreement without labels: the reference's detections are the truth, the candidate engine's are judged by them.
 
-The reference is the unfinished float model behind its own preprocessing (:mod:`converter.reference`), so a
-wrong input spec, a wrong decode and a ruined engine all show. A reference box counts towards recall when it
+The reference is the unfinished float model behind its own preprocessing (:mod:`converter.reference`), so
+wrong resizing, a wrong decode and a ruined engine all show; an input spec that is wrong for the model does
+not, for both sides follow it. A reference box counts towards recall when it
 is scored at least ``min_score + margin`` and is recovered when a candidate box of its class, scored at least
 ``min_score``, overlaps it by ``iou`` or more: boxes near the threshold flip in any build, honest or not.
 """

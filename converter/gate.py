@@ -34,7 +34,7 @@ class Gate:
     spec: InputSpec
     output: OutputSpec
     thresholds: Thresholds
-    #: Batch sizes to time; engines are opened for the largest.
+    #: Batch sizes to time.
     batches: Sequence[int]
     progress: Progress
 

@@ -26,8 +26,6 @@ _COCO80 = (
 )
 COCO80: Tuple[str, ...] = tuple(_COCO80.split(","))
 
-_MAX_LABELS_BYTES = 1 << 20
-
 
 def read_labels(value: str) -> List[str]:
     """Class names from a preset's name ("coco80") or a file with one a line.

@@ -45,7 +45,7 @@ class Workshop:
         self.latency: Dict[Recipe, Dict[str, Latencies]] = {}
 
     def judge_float(self) -> Agreement:
-        """How far finishing alone changed the detections: not at all, or the input spec or the head is wrong."""
+        """How far finishing alone changed the detections: hardly at all, or finishing is wrong."""
         return self._gate.judge(builder.KIND, self.float_file, "finished float model on the hold-out")
 
     def prepare(self) -> int:
