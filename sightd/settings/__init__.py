@@ -11,9 +11,11 @@ from .models import (
     EngineSettings,
     MqttSettings,
     Settings,
+    TlsSettings,
     json_schema,
 )
-from .starter import starter
+from .secrets import read_secret, secret_path
+from .starter import assigned, starter
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -23,8 +25,12 @@ __all__ = [
     "EngineSettings",
     "MqttSettings",
     "Settings",
+    "TlsSettings",
+    "assigned",
     "json_schema",
     "load_settings",
     "parse_settings",
+    "read_secret",
+    "secret_path",
     "starter",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-__all__ = ["normalise"]
+__all__ = ["normalise", "takes_password", "with_password"]
 
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
 _ENCODED = "in a password write %2F for /, %3F for ?, %23 for # and %40 for @"
@@ -31,6 +32,30 @@ def normalise(url: str, folder: Path) -> str:
         return _file(parts)
     _check_network(parts, url)
     return name + url[len(name) :]
+
+
+def takes_password(url: Any) -> bool:
+    """Whether *url*, as the user wrote it, is one of a network camera."""
+    return isinstance(url, str) and re.match(r"(rtsps?|https?)://", url, re.IGNORECASE) is not None
+
+
+def with_password(url: str, password: str) -> str:
+    """The normalised *url* with *password* behind its user name.
+
+    :raises ValueError: it has no user name, a password already, or is a file's; never with a part of the url.
+    """
+    if not takes_password(url):
+        raise ValueError("is a file's, which needs no password; remove password_file")
+    parts = _split(url)
+    if not parts.username:
+        raise ValueError(
+            f"needs the user name that the password_file is for, {parts.scheme}://USER@host/path; "
+            "or, where the camera wants no password, password_file: null beside it"
+        )
+    if parts.password is not None:
+        raise ValueError("has a password already; remove it, or give the camera password_file: null")
+    user, _, host = parts.netloc.rpartition("@")
+    return url.replace(f"//{parts.netloc}", f"//{user}:{quote(password, safe='')}@{host}", 1)
 
 
 def _hint(scheme: str) -> str:

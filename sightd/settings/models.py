@@ -12,7 +12,8 @@ from typing import Any, Dict, List, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from ..errors import ConfigError
+from .camera_url import takes_password, with_password
+from .secrets import read_secret
 from .values import CameraName, FilePath, Host, NodeName, Text, TopicPrefix, Url
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "EngineSettings",
     "MqttSettings",
     "Settings",
+    "TlsSettings",
     "json_schema",
 ]
 
@@ -34,21 +36,56 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
+class TlsSettings(_Section):
+    """How the connection to the broker is encrypted, and how the two prove who they are."""
+
+    enabled: bool = Field(
+        default=False, description="Whether to speak TLS; the broker's certificate is always verified"
+    )
+    ca_file: Optional[FilePath] = Field(
+        default=None, description="Certificate of the authority that signed the broker's (PEM); null: the system's"
+    )
+    cert_file: Optional[FilePath] = Field(
+        default=None, description="Client certificate (PEM), for a broker that wants one; needs key_file"
+    )
+    key_file: Optional[FilePath] = Field(
+        default=None, description="Key of the client certificate (PEM, not encrypted), unreadable for others"
+    )
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _has_an_effect(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and not info.data.get("enabled", True):
+            raise ValueError("has no effect without enabled: true beside it")
+        return value
+
+    @model_validator(mode="after")
+    def _is_a_pair(self) -> TlsSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together; give both or none")
+        return self
+
+
 class MqttSettings(_Section):
     """The broker and how to reach it."""
 
     host: Host = Field(default="127.0.0.1", description="Broker's host name or address")
-    port: int = Field(default=1883, ge=1, le=65535, description="Broker's TCP port")
+    port: Optional[int] = Field(
+        default=None, ge=1, le=65535, description="Broker's TCP port; null: 1883, or 8883 with TLS"
+    )
     username: Optional[Text] = Field(default=None, description="User name at the broker; null connects without one")
     password: Optional[SecretStr] = Field(
         default=None, description="Password in plain text; better kept in a password_file"
     )
-    password_file: Optional[FilePath] = Field(default=None, description="File that holds the password and nothing else")
+    password_file: Optional[FilePath] = Field(
+        default=None, description="File that holds the password and nothing else, unreadable for others"
+    )
     topic_prefix: Optional[TopicPrefix] = Field(default=None, description="Start of every topic; null: sightd/<node>")
     client_id: Optional[Text] = Field(default=None, description="MQTT client identifier; null: sightd-<node>")
     keepalive_s: int = Field(
         default=10, ge=1, le=65535, description="A dead broker is noticed after twice this many seconds"
     )
+    tls: TlsSettings = Field(default=TlsSettings(), description="Encryption")
 
     @field_validator("password", "password_file")
     @classmethod
@@ -59,23 +96,19 @@ class MqttSettings(_Section):
             raise ValueError("excludes password; keep one of the two")
         return value
 
+    @property
+    def broker_port(self) -> int:
+        """The TCP port to connect to."""
+        return self.port or (8883 if self.tls.enabled else 1883)
+
     def read_password(self) -> Optional[str]:
         """The broker's password, read anew from password_file where one is named; None without either.
 
-        :raises ConfigError: the file can't be read or is empty.
+        :raises ConfigError: see :func:`.secrets.read_secret`.
         """
-        if self.password_file is None:
-            return None if self.password is None else self.password.get_secret_value()
-        try:
-            password = self.password_file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise ConfigError(
-                f"mqtt.password_file: {self.password_file} can't be read ({reason}); check path, owner and permissions"
-            ) from error
-        if not password:
-            raise ConfigError(f"mqtt.password_file: {self.password_file} is empty; write the password into it")
-        return password
+        if self.password_file is not None:
+            return read_secret(self.password_file, "mqtt.password_file")
+        return None if self.password is None else self.password.get_secret_value()
 
 
 class EngineSettings(_Section):
@@ -106,16 +139,36 @@ class CameraDefaults(_Section):
     pace: Literal["live", "fast"] = Field(
         default="live", description="Files only: live plays at the file's rate, fast does not wait"
     )
+    password_file: Optional[FilePath] = Field(
+        default=None, description="File that holds the password for the user in the url, unreadable for others"
+    )
 
 
 class CameraSettings(CameraDefaults):
     """One camera with all that applies to it: camera_defaults overlaid by its own keys."""
 
-    #: Normalised: an absolute path, or a URL with its scheme in lower case. May hold a password:
-    #: ``url.get_secret_value()`` is for the source only, people are shown :func:`sightd.redact.redact` of it.
+    #: Normalised: an absolute path, or a URL with its scheme in lower case. May hold a password: people are
+    #: shown :func:`sightd.redact.redact` of it, a source is given :meth:`address`.
     url: Url = Field(
         description="rtsp://, rtsps://, http://, https://, file:// or a path, relative to this file's folder"
     )
+
+    @field_validator("url")
+    @classmethod
+    def _takes_the_password(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("password_file") is not None:
+            with_password(value.get_secret_value(), "")
+        return value
+
+    def address(self) -> str:
+        """What to open: the url, with the password read anew from password_file. For the source only.
+
+        :raises ConfigError: see :func:`.secrets.read_secret`.
+        """
+        url = self.url.get_secret_value()
+        if self.password_file is None:
+            return url
+        return with_password(url, read_secret(self.password_file, "password_file"))
 
 
 class Settings(_Section):
@@ -158,7 +211,7 @@ class Settings(_Section):
             return data
         common = data.get("camera_defaults")
         common = common if isinstance(common, dict) else {}
-        merged = {name: {**common, **own} if isinstance(own, dict) else own for name, own in data["cameras"].items()}
+        merged = {name: _overlaid(common, own) for name, own in data["cameras"].items()}
         return {**data, "cameras": merged}
 
     @property
@@ -180,3 +233,11 @@ class Settings(_Section):
 def json_schema() -> Dict[str, Any]:
     """The JSON Schema of the file, for editors: the content of config/sightd.schema.json."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+
+
+def _overlaid(common: Dict[str, Any], own: Any) -> Any:
+    """One camera's keys over the common ones; a file needs no password, so it does not inherit one."""
+    if not isinstance(own, dict):
+        return own
+    inherits = takes_password(own.get("url"))
+    return {**{key: value for key, value in common.items() if inherits or key != "password_file"}, **own}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Type
+from typing import Any, Dict, Iterable, Iterator, Mapping, Type
 
 from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from .models import Settings
 
-__all__ = ["starter"]
+__all__ = ["assigned", "starter"]
 
 _HEADER = """\
 # yaml-language-server: $schema=sightd.schema.json
@@ -36,6 +38,31 @@ def starter(cameras: Mapping[str, str], values: Mapping[str, Any]) -> str:
     """
     own = "".join(f"  {name}:\n    url: {_scalar(url)}\n" for name, url in cameras.items())
     return _HEADER + "\n".join(_section(Settings, values, "")) + "\n" + (own or _EXAMPLES)
+
+
+def assigned(assignments: Iterable[str]) -> Dict[str, Any]:
+    """``["mqtt.port=1884"]`` as ``{"mqtt": {"port": 1884}}``, the values for :func:`starter`.
+
+    :raises ValueError: one names no key with a value of its own, or its value is no YAML.
+    """
+    values: Dict[str, Any] = {}
+    for assignment in assignments:
+        path, _, text = assignment.partition("=")
+        *sections, key = path.split(".")
+        model: Type[BaseModel] = Settings
+        node = values
+        for name in sections:
+            section = model.model_fields[name].default if name in model.model_fields else None
+            if not isinstance(section, BaseModel):
+                raise ValueError(f"{path!r} is no key of the settings file")
+            model, node = type(section), node.setdefault(name, {})
+        if key not in model.model_fields or isinstance(model.model_fields[key].default, BaseModel) or key == "cameras":
+            raise ValueError(f"{path!r} is no key of the settings file that has a value of its own")
+        try:
+            node[key] = YAML(typ="safe", pure=True).load(text)
+        except YAMLError as error:
+            raise ValueError(f"the value of {path!r} can't be read; put it in quotes") from error
+    return values
 
 
 def _section(model: Type[BaseModel], values: Mapping[str, Any], indent: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from .camera_url import normalise
 __all__ = ["CameraName", "FilePath", "Host", "NodeName", "Text", "TopicPrefix", "Url"]
 
 #: Topic levels beside the cameras' (see daemon.topics): no camera may take one of them.
-RESERVED_NAMES = ("available", "events", "info", "stats", "status")
+RESERVED_NAMES = ("available", "config", "events", "info", "stats", "status")
 
 _NODE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _CAMERA = rf"(?!(?:{'|'.join(RESERVED_NAMES)})$)[a-z0-9][a-z0-9_-]{{0,31}}"

@@ -5,18 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Iterator, Tuple
 
 import pytest
 
-from daemon.outbox import Message, Outbox
-from daemon.publisher import BrokerOptions, Publisher
+from daemon.publisher import BrokerOptions
 from daemon.topics import Topics
 from tests.parts.broker import Broker, collect, free_port, running_broker
+from tests.parts.publishing import publishing, warnings_of
 
 TOPICS = Topics("sightd/porch")
 PASSWORD = "correct horse@battery/canary"
@@ -35,54 +33,6 @@ publisher.run(threading.Event())
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running_broker(tmp_path) as running:
         yield running
-
-
-class Running:
-    """A publisher on a thread of its own, and how it ended."""
-
-    def __init__(self, options: BrokerOptions, topics: Topics, capacity: int) -> None:
-        self.outbox = Outbox(capacity)
-        self.publisher = Publisher(options, topics, self.outbox)
-        self.errors: List[BaseException] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.publisher.run(self._stop)
-        except BaseException as error:  # the test's thread reports it
-            self.errors.append(error)
-
-    def put(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self.outbox.put(Message(topic, payload, retain))
-
-    def wait_until(self, holds: Callable[[Publisher], bool], deadline_s: float = 10) -> None:
-        deadline = time.monotonic() + deadline_s
-        while not holds(self.publisher):
-            assert time.monotonic() < deadline, f"not within {deadline_s} s; state {self.publisher.state!r}"
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        assert self.errors == []
-
-
-@contextmanager
-def publishing(port: int, topics: Topics = TOPICS, capacity: int = 1000, **options: Any) -> Iterator[Running]:
-    running = Running(BrokerOptions(**{"host": "127.0.0.1", "port": port, **options}), topics, capacity)
-    try:
-        yield running
-    finally:
-        running.stop()
-        running.publisher.close()
-        running.outbox.close()
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> List[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def is_retained(broker: Broker, topic: str, payload: bytes, *, user: Tuple[str, str] = ("", "")) -> None:
@@ -129,9 +79,9 @@ def test_more_states_than_paho_keeps_in_flight_all_arrive(broker: Broker) -> Non
 def test_small_messages_are_not_held_back_to_be_sent_together(broker: Broker) -> None:
     with publishing(broker.port) as running:
         running.wait_until(lambda publisher: publisher.connected)
-        client = running.publisher._client
-        assert client is not None
-        assert client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        connection = running.publisher._connection
+        assert connection is not None
+        assert connection._client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 def test_a_killed_daemon_is_offline(broker: Broker) -> None:
@@ -209,7 +159,7 @@ def test_a_broker_that_comes_later_is_found(tmp_path: Path, caplog: pytest.LogCa
 def test_detections_put_while_the_broker_makes_up_its_mind_are_stale_but_states_are_not(broker: Broker) -> None:
     broker.freeze()
     with publishing(broker.port) as running:
-        running.wait_until(lambda publisher: publisher._client is not None)
+        running.wait_until(lambda publisher: publisher._connection is not None)
         running.put(TOPICS.detections("gate"), b"stale")
         running.put(TOPICS.status("gate"), b"online", retain=True)
         broker.thaw()

@@ -17,9 +17,10 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.parts.certificates import Pair
 from tests.parts.requires import require
 
-__all__ = ["Broker", "Collector", "Received", "collect", "free_port", "running_broker"]
+__all__ = ["Broker", "Collector", "Received", "TlsListener", "collect", "free_port", "running_broker"]
 
 _PATH = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])}
 
@@ -31,13 +32,31 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class TlsListener:
+    """What a broker needs for TLS."""
+
+    own: Pair
+    #: Who signs its clients' certificates.
+    ca_file: Path
+    wants_certificate: bool = False
+
+
 @contextmanager
 def running_broker(
-    folder: Path, *, users: Optional[Mapping[str, str]] = None, acl: str = "", port: int = 0
+    folder: Path,
+    *,
+    users: Optional[Mapping[str, str]] = None,
+    acl: str = "",
+    port: int = 0,
+    tls: Optional[TlsListener] = None,
 ) -> Iterator[Broker]:
-    """A broker without persistence that lives in *folder*; without *users* (name: password) it takes anybody."""
+    """A broker without persistence that lives in *folder*; without *users* (name: password) it takes anybody.
+
+    With *tls* it listens on ``tls_port`` beside its plain ``port``.
+    """
     require("mosquitto")
-    broker = Broker(folder, users or {}, acl, port or free_port())
+    broker = Broker(folder, users or {}, acl, port or free_port(), tls)
     broker.start()
     try:
         yield broker
@@ -48,11 +67,14 @@ def running_broker(
 class Broker:
     """mosquitto on ``127.0.0.1:port``; start() after kill() or stop() is a restart on the same port."""
 
-    def __init__(self, folder: Path, users: Mapping[str, str], acl: str, port: int) -> None:
+    def __init__(
+        self, folder: Path, users: Mapping[str, str], acl: str, port: int, tls: Optional[TlsListener] = None
+    ) -> None:
         self.port = port
+        self.tls_port = free_port() if tls else 0
         self._folder = folder
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self._configure(users, acl)
+        self._configure(users, acl, tls)
 
     def start(self) -> None:
         """Return once it listens."""
@@ -94,7 +116,7 @@ class Broker:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _configure(self, users: Mapping[str, str], acl: str) -> None:
+    def _configure(self, users: Mapping[str, str], acl: str, tls: Optional[TlsListener]) -> None:
         # mosquitto gives root away before it reads the other files, which only we may read.
         lines = [f"listener {self.port} 127.0.0.1", f"user {pwd.getpwuid(os.geteuid()).pw_name}", "persistence false"]
         lines += ["set_tcp_nodelay true", f"allow_anonymous {'false' if users else 'true'}"]
@@ -104,6 +126,10 @@ class Broker:
             (self._folder / "acl").write_text(acl)
             (self._folder / "acl").chmod(0o600)
             lines.append(f"acl_file {self._folder / 'acl'}")
+        if tls:
+            lines += [f"listener {self.tls_port} 127.0.0.1", f"cafile {tls.ca_file}"]
+            lines += [f"certfile {tls.own.cert_file}", f"keyfile {tls.own.key_file}"]
+            lines.append(f"require_certificate {'true' if tls.wants_certificate else 'false'}")
         (self._folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
     def _write_passwords(self, users: Mapping[str, str]) -> Path:

@@ -15,7 +15,7 @@ _RTSP_PROBE = "import gi; gi.require_version('GstRtspServer', '1.0')"
 
 
 def require(part: str) -> None:
-    """Skip the calling test unless *part* ("mosquitto", "gst-rtsp-server") is here; with CI=true fail instead."""
+    """Skip the calling test unless *part* (a key of _PARTS) is here; with CI=true fail instead."""
     if _PARTS[part]():
         return
     reason = f"{part} is missing: run tests/parts/install.sh as root"
@@ -37,4 +37,8 @@ def _has_rtsp_server() -> bool:
     return probe.returncode == 0
 
 
-_PARTS: Dict[str, Callable[[], bool]] = {"mosquitto": _has_mosquitto, "gst-rtsp-server": _has_rtsp_server}
+_PARTS: Dict[str, Callable[[], bool]] = {
+    "mosquitto": _has_mosquitto,
+    "gst-rtsp-server": _has_rtsp_server,
+    "openssl": lambda: shutil.which("openssl") is not None,
+}

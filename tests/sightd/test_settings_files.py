@@ -59,7 +59,7 @@ def test_a_starter_says_what_it_was_told() -> None:
     text = starter({"a": url, "b": "/x y.mp4"}, {"bundle": "/o: 1", "mqtt": {"host": "yes"}})
     data = read_document(text).data or {}
     assert data["cameras"] == {"a": {"url": url}, "b": {"url": "/x y.mp4"}}
-    assert (data["bundle"], data["mqtt"]["host"], data["mqtt"]["port"]) == ("/o: 1", "yes", 1883)
+    assert (data["bundle"], data["mqtt"]["host"], data["mqtt"]["port"]) == ("/o: 1", "yes", None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""A publisher on a thread of its own, for tests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from daemon.broker import BrokerOptions
+from daemon.outbox import Message, Outbox
+from daemon.publisher import Publisher
+from daemon.topics import Topics
+
+__all__ = ["Running", "publishing", "warnings_of"]
+
+_TOPICS = Topics("sightd/porch")
+
+
+class Running:
+    """A publisher on a thread of its own, and how it ended."""
+
+    def __init__(self, options: BrokerOptions, topics: Topics, capacity: int) -> None:
+        self.outbox = Outbox(capacity)
+        self.publisher = Publisher(options, topics, self.outbox)
+        self.errors: List[BaseException] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.publisher.run(self._stop)
+        except BaseException as error:  # the test's thread reports it
+            self.errors.append(error)
+
+    def put(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self.outbox.put(Message(topic, payload, retain))
+
+    def wait_until(self, holds: Callable[[Publisher], bool], deadline_s: float = 10) -> None:
+        deadline = time.monotonic() + deadline_s
+        while not holds(self.publisher):
+            assert time.monotonic() < deadline, f"not within {deadline_s} s; state {self.publisher.state!r}"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        assert self.errors == []
+
+
+@contextmanager
+def publishing(port: int, topics: Topics = _TOPICS, capacity: int = 1000, **options: Any) -> Iterator[Running]:
+    running = Running(BrokerOptions(**{"host": "127.0.0.1", "port": port, **options}), topics, capacity)
+    try:
+        yield running
+    finally:
+        running.stop()
+        running.publisher.close()
+        running.outbox.close()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> List[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
