@@ -1,0 +1,84 @@
+"""OpenCV and what it decodes with; it is tried in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Dict, Iterator
+
+from .finding import Area, Finding
+from .hardware import is_jetson
+from .machine import Machine, Ran, tail
+
+__all__ = ["AREA", "check"]
+
+AREA = Area("opencv")
+
+_TRIAL_S = 10.0
+_JETPACKS_OWN = "/usr/lib/python3*/dist-packages/cv2*"
+_INSTALL = f"{sys.executable} -m pip install --force-reinstall opencv-python-headless"
+
+
+def check(machine: Machine) -> Iterator[Finding]:
+    """Whether it imports, its backends, and which codecs it was seen to decode."""
+    ran = machine.run_python("-m", f"{__package__}.opencv_trial", timeout_s=_TRIAL_S)
+    if not ran.ok:
+        yield _broken(ran)
+        return
+    found: Dict[str, Any] = json.loads(ran.out.strip().splitlines()[-1])
+    yield AREA.ok("version", f"{found['version']} at {found['file']}")
+    yield from _backends(machine, found)
+    yield from _decoders(found)
+    if is_jetson(machine):
+        yield _jetson_decoder(machine)
+
+
+def _broken(ran: Ran) -> Finding:
+    if ran.code is None:
+        return AREA.problem("version", f"importing and trying it did not end within {_TRIAL_S:.0f} s", _INSTALL)
+    if ran.code < 0:
+        return AREA.problem("version", f"it crashes the interpreter (signal {-ran.code})", _INSTALL)
+    if "No module named 'cv2'" in ran.errors:
+        return AREA.problem("version", "not installed", _INSTALL.replace("--force-reinstall ", ""))
+    if "numpy" in ran.errors.lower() or "_ARRAY_API" in ran.errors:
+        return AREA.problem(
+            "version", f"built for another NumPy: {tail(ran.errors)}", f'{sys.executable} -m pip install "numpy<2"'
+        )
+    return AREA.problem("version", f"can't be imported: {tail(ran.errors)}", _INSTALL)
+
+
+def _backends(machine: Machine, found: Dict[str, Any]) -> Iterator[Finding]:
+    if found["ffmpeg"]:
+        yield AREA.ok("ffmpeg", "built in")
+    else:
+        yield AREA.problem("ffmpeg", "this OpenCV was built without FFmpeg: cameras can't be read", _INSTALL)
+    if found["gstreamer"]:
+        yield AREA.ok("gstreamer", f"built in ({found['gstreamer']})")
+    elif is_jetson(machine) and machine.glob(_JETPACKS_OWN):
+        yield AREA.warning(
+            "gstreamer",
+            "a wheel from PyPI, which has no GStreamer, hides JetPack's OpenCV, which has it",
+            f"{sys.executable} -m pip uninstall -y opencv-python opencv-python-headless; the virtual environment "
+            "must be made with --system-site-packages",
+        )
+    else:
+        yield AREA.note("gstreamer", "not built in: FFmpeg decodes, on the CPU")
+
+
+def _decoders(found: Dict[str, Any]) -> Iterator[Finding]:
+    for codec, title in (("h264", "H.264"), ("hevc", "H.265")):
+        if found[codec]:
+            yield AREA.ok(title, "decodes (a clip was decoded with FFmpeg)")
+        else:
+            yield AREA.problem(title, "does not decode with FFmpeg: a camera that sends it shows nothing", _INSTALL)
+
+
+def _jetson_decoder(machine: Machine) -> Finding:
+    ran = machine.run("gst-inspect-1.0", "nvv4l2decoder")
+    if ran is None:
+        return AREA.note("nvv4l2decoder", "gst-inspect-1.0 is not installed", "sudo apt install gstreamer1.0-tools")
+    if ran.ok:
+        return AREA.ok("nvv4l2decoder", "the Jetson's decoder is there (its plugin loads; no clip was decoded)")
+    return AREA.warning(
+        "nvv4l2decoder", "GStreamer does not find the Jetson's decoder", "sudo apt install nvidia-l4t-gstreamer"
+    )
