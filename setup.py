@@ -30,6 +30,19 @@ EXTRAS = {
     ],
 }
 
+
+def data_files(folder):
+    """The files of *folder* and below, for share/sightd."""
+    folders = [ROOT / folder, *(path for path in sorted((ROOT / folder).rglob("*")) if path.is_dir())]
+    return [
+        (
+            f"share/sightd/{inner.relative_to(ROOT)}",
+            [str(path.relative_to(ROOT)) for path in sorted(inner.iterdir()) if path.is_file()],
+        )
+        for inner in folders
+    ]
+
+
 setup(
     name="sightd",
     version=VERSION,
@@ -40,10 +53,7 @@ setup(
     python_requires=">=3.8",
     packages=find_packages(include=["sightd*", "daemon*", "converter*"]),
     package_data={"sightd": ["py.typed"], "daemon": ["py.typed"], "converter": ["py.typed"]},
-    data_files=[
-        ("share/sightd/config", [str(path.relative_to(ROOT)) for path in sorted((ROOT / "config").iterdir())]),
-        ("share/sightd/systemd", [str(path.relative_to(ROOT)) for path in sorted((ROOT / "systemd").glob("*"))]),
-    ],
+    data_files=[*data_files("config"), *data_files("systemd")],
     install_requires=[
         "eval-type-backport>=0.2; python_version < '3.10'",
         "msgspec>=0.18",
