@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Tuple
 
@@ -77,7 +78,8 @@ def _service(
 ) -> Service:
     config = folder / "sightd.yaml"
     config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\n{cameras}")
-    return Service(load_settings(config), manifest, open_engine)
+    load = partial(load_settings, config)
+    return Service(load(), manifest, open_engine, load)
 
 
 def _frames(service: Service) -> int:

@@ -35,14 +35,16 @@ def capture(
     :param fps: offer at most so many frames a second and camera.
     :param on_kept: called for every frame that was kept, one call at a time.
     :raises CalibrationError: a frame could not be stored.
+    :raises ConfigError: a camera's password can't be read.
     """
     share = -(-count // len(cameras))
+    addresses = {name: camera.address() for name, camera in cameras.items()}
     lock = threading.Lock()
     failures: List[BaseException] = []
     tallies: Dict[str, Counter[str]] = {name: Counter() for name in cameras}
 
     def watch(name: str, camera: CameraSettings) -> None:
-        source = source_for(camera.url.get_secret_value(), pace=camera.pace, loop=camera.loop)
+        source = source_for(addresses[name], pace=camera.pace, loop=camera.loop)
         say = partial(_say_state, name)
         try:
             for frame in frames(name, source, max_fps=fps, stop=stop, on_state=say):

@@ -1,53 +1,142 @@
-"""One camera: its frames go to its slot, its state to the counters and the status topic."""
+"""The cameras that run: each on its own thread, started, stopped and replaced when the settings change."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable, Dict, List, Mapping, Optional
 
-from sightd.settings import CameraSettings
 from sightd.sources import frames, source_for
 
 from .counters import Counters
-from .messages import CAMERA_OFFLINE
+from .messages import CAMERA_DISABLED, CAMERA_OFFLINE
 from .outbox import Message, Outbox
+from .plan import CameraPlan
 from .slots import FrameSlots
+from .threads import StageThread, join_all
 from .topics import Topics
 
-__all__ = ["Camera"]
+__all__ = ["Cameras"]
 
 _log = logging.getLogger(__name__)
 
 
-class Camera:
-    """Retries for ever; :meth:`run` returns only when *stop* is set or a file that does not loop has ended."""
+class Cameras:
+    """All cameras of the service; main thread only.
+
+    :param may_start: cameras are opened when it is set; until then their threads wait.
+    :param on_failure: see :class:`StageThread`; a camera that can't be read is no failure, it retries for ever.
+    """
 
     def __init__(
         self,
-        name: str,
-        settings: CameraSettings,
         slots: FrameSlots,
         outbox: Outbox,
         topics: Topics,
         counters: Counters,
+        may_start: threading.Event,
+        on_failure: Callable[[str], None],
     ) -> None:
-        self.name = name
-        self._settings = settings
-        self._slots, self._outbox, self._counters = slots, outbox, counters
-        self._status_topic = topics.status(name)
+        self._slots, self._outbox, self._topics, self._counters = slots, outbox, topics, counters
+        self._may_start, self._on_failure = may_start, on_failure
+        self._members: Dict[str, _Member] = {}
+        #: Threads of cameras that were dismissed; one that is just being opened needs some seconds to notice.
+        self._leaving: List[StageThread] = []
 
-    def run(self, stop: threading.Event) -> None:
-        """Read the camera on its own thread."""
-        settings = self._settings
-        source = source_for(settings.url.get_secret_value(), pace=settings.pace, loop=settings.loop)
-        for frame in frames(self.name, source, max_fps=settings.max_fps, stop=stop, on_state=self.say):
+    def apply(self, plans: Mapping[str, Optional[CameraPlan]]) -> None:
+        """Make what runs equal to *plans* (None: disabled); cameras whose plan is the same are not touched."""
+        for name in [name for name in self._members if name not in plans]:
+            self._remove(name)
+        for name, plan in plans.items():
+            if name not in self._members or self._members[name].plan != plan:
+                self._replace(name, plan)
+
+    def dismiss(self) -> None:
+        """Ask all to end."""
+        for member in self._members.values():
+            member.camera.dismiss()
+        self._may_start.set()
+
+    def join(self, deadline_s: float) -> None:
+        """Wait for their threads, *deadline_s* in all."""
+        join_all([*self._leaving, *(member.thread for member in self._members.values())], deadline_s)
+
+    def _remove(self, name: str) -> None:
+        """Stop camera *name* and take its status back from the broker."""
+        self._dismiss(name)
+        del self._counters.states[name]
+        _log.info("camera %s is removed", name, extra={"camera": name})
+        self._outbox.put(Message(self._topics.status(name), b"", retain=True))
+
+    def _replace(self, name: str, plan: Optional[CameraPlan]) -> None:
+        predecessor = self._dismiss(name) if name in self._members else None
+        camera = _Camera(name, self._slots, self._outbox, self._topics.status(name), self._counters)
+        camera.say((CAMERA_DISABLED if plan is None else CAMERA_OFFLINE).decode())
+        work = partial(self._run, camera, plan, predecessor)
+        self._members[name] = _Member(plan, camera, StageThread(f"camera-{name}", work, self._on_failure))
+        self._members[name].thread.start()
+
+    def _run(self, camera: _Camera, plan: Optional[CameraPlan], predecessor: Optional[threading.Thread]) -> None:
+        """One camera's thread."""
+        if predecessor is not None:
+            predecessor.join()  # many cameras serve few connections, and both count the same frames
+        self._may_start.wait()
+        if plan is not None:
+            camera.run(plan)
+
+    def _dismiss(self, name: str) -> StageThread:
+        member = self._members.pop(name)
+        member.camera.dismiss()
+        self._leaving = [thread for thread in [*self._leaving, member.thread] if thread.is_alive()]
+        return member.thread
+
+
+class _Camera:
+    """Reads one camera on the calling thread until it is dismissed, or a file that does not loop has ended."""
+
+    def __init__(self, name: str, slots: FrameSlots, outbox: Outbox, status_topic: str, counters: Counters) -> None:
+        self._name, self._slots, self._outbox, self._counters = name, slots, outbox, counters
+        self._status_topic = status_topic
+        self._dismissed = threading.Event()
+        self._saying = threading.Lock()
+
+    def run(self, plan: CameraPlan) -> None:
+        """Its frames go to its slot, its state to the counters and the status topic."""
+        source = source_for(plan.address, pace=plan.pace, loop=plan.loop)
+        for frame in frames(
+            self._name,
+            source,
+            max_fps=plan.max_fps,
+            stop=self._dismissed,
+            on_state=self.say,
+            first_seq=self._counters.received[self._name],
+        ):
+            if self._dismissed.is_set():
+                return
             self._slots.put(frame, wait=not source.live)
-            self._counters.received[self.name] += 1
-        if not stop.is_set():
-            self.say(CAMERA_OFFLINE.decode(), "its file has ended")
+            self._counters.received[self._name] += 1
+        self.say(CAMERA_OFFLINE.decode(), "its file has ended")
 
     def say(self, state: str, reason: str = "") -> None:
-        """Publish *state* (a word of the status topic); *reason*, free of secrets, goes to the log."""
-        _log.info("camera %s is %s%s", self.name, state, f": {reason}" if reason else "")
-        self._counters.states[self.name] = state
-        self._outbox.put(Message(self._status_topic, state.encode(), retain=True))
+        """Publish *state* (a word of the status topic) unless dismissed; *reason*, free of secrets, goes to the log."""
+        with self._saying:
+            if self._dismissed.is_set():
+                return
+            self._counters.states[self._name] = state
+            self._outbox.put(Message(self._status_topic, state.encode(), retain=True))
+        extra = {"camera": self._name}
+        _log.info("camera %s is %s%s", self._name, state, f": {reason}" if reason else "", extra=extra)
+
+    def dismiss(self) -> None:
+        """End :meth:`run`; when this returns, nothing more is said (any thread)."""
+        with self._saying:
+            self._dismissed.set()
+
+
+@dataclass(frozen=True)
+class _Member:
+    plan: Optional[CameraPlan]
+    camera: _Camera
+    thread: StageThread

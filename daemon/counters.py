@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Dict, Iterable
-
-from .messages import CAMERA_OFFLINE
+from typing import Dict
 
 __all__ = ["Counters"]
 
@@ -13,9 +11,10 @@ __all__ = ["Counters"]
 class Counters:
     """Every entry has one writing thread, so a reader needs no lock; the numbers only grow."""
 
-    def __init__(self, cameras: Iterable[str]) -> None:
-        #: The word of each camera's status topic; its camera's thread writes it.
-        self.states: Dict[str, str] = {name: CAMERA_OFFLINE.decode() for name in cameras}
+    def __init__(self) -> None:
+        #: The word of each configured camera's status topic; the main thread adds and removes cameras, a
+        #: camera's thread writes its word.
+        self.states: Dict[str, str] = {}
         #: Frames that reached their slot, by camera; its camera's thread writes it.
         self.received: Counter[str] = Counter()
         #: Frames whose detections were reported, by camera; the analysis thread writes these.

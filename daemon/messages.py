@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMA",
     "STOPPED",
     "CameraStats",
+    "ConfigMessage",
     "DetectedObject",
     "DetectionsMessage",
     "EngineInfo",
@@ -113,6 +114,23 @@ class InfoMessage(msgspec.Struct, frozen=True):
     schema: int = SCHEMA
 
 
+class ConfigMessage(msgspec.Struct, frozen=True):
+    """What came of the last reading of the settings; retained."""
+
+    #: Unix seconds, UTC.
+    at: float
+    #: "started", "applied", "unchanged", or "refused": the settings before stay in force.
+    result: str
+    #: Why it was refused: one mistake a line, each with file, line and key.
+    error: str = ""
+    #: Names of cameras.
+    added: List[str] = []
+    removed: List[str] = []
+    changed: List[str] = []
+    #: Keys whose new value waits for a restart of the service.
+    restart_needed: List[str] = []
+
+
 class CameraStats(msgspec.Struct, frozen=True):
     """One camera's counters since the start, and its rate now."""
 
@@ -148,6 +166,9 @@ class PublisherStats(msgspec.Struct, frozen=True):
     published: int
     dropped: int
     connections: int
+    #: States that the broker did not take, and "<reason>: <topic>" of the last one.
+    denied: int
+    last_denial: str
 
 
 class StatsMessage(msgspec.Struct, frozen=True):

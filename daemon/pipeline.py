@@ -17,6 +17,8 @@ from sightd import nms
 from sightd.engines import Engine, Ticket
 from sightd.types import Batch, Candidates, Detections, Frame
 
+from .plan import Plan
+from .progress import Progress
 from .slots import FrameSlots
 
 __all__ = ["Inferred", "Sink", "StageTimes", "analyse", "infer"]
@@ -72,6 +74,7 @@ def infer(
     engine: Engine,
     results: queue.Queue[Optional[Inferred]],
     stopped: Callable[[], bool],
+    progress: Progress,
 ) -> None:
     """Batch frames of all cameras into the engine until *stopped*, then finish what is under way.
 
@@ -84,24 +87,34 @@ def infer(
     flying: Optional[_Flight] = None
     while flying is not None or not stopped():
         frames = _frames_to_launch(slots, engine.max_batch, flying, stopped)
+        progress.step(holding=flying is not None or bool(frames))
         launched = _launch(engine, frames) if frames else None
         if flying is not None:
             results.put(flying.collect())
         flying = launched
+        progress.step(holding=flying is not None)
 
 
-def analyse(
-    results: queue.Queue[Optional[Inferred]], min_score: float, iou: float, max_objects: int, sink: Sink
-) -> None:
-    """Hand each batch's detections to *sink* until None comes out of *results*: the thread that infers has ended."""
+def analyse(results: queue.Queue[Optional[Inferred]], plan: Callable[[], Plan], sink: Sink, progress: Progress) -> None:
+    """Hand each batch's detections to *sink* until None comes out of *results*: the thread that infers has ended.
+
+    :param plan: gives the plan that holds now; a reload may replace it between two batches.
+    """
     while True:
         inferred = results.get()
         if inferred is None:
             return
+        progress.step(holding=True)
+        now = plan()
         found = nms.detections(
-            inferred.candidates, inferred.batch.placements, min_score=min_score, iou=iou, max_objects=max_objects
+            inferred.candidates,
+            inferred.batch.placements,
+            min_score=now.min_score,
+            iou=now.nms_iou,
+            max_objects=now.max_objects,
         )
         sink(inferred, found)
+        progress.step(holding=False)
 
 
 @dataclass(frozen=True)

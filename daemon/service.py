@@ -9,12 +9,12 @@ supervisor (systemd) starts it again.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
 import uuid
-from functools import partial
-from typing import Callable, Dict, List, Optional
+from typing import Callable, List, Optional
 
 import cv2
 import numpy as np
@@ -23,17 +23,23 @@ from sightd import __version__
 from sightd.bundle import Manifest
 from sightd.engines import Engine
 from sightd.errors import ConfigError, SightdError
+from sightd.redact import redact
 from sightd.settings import Settings
 
-from .cameras import Camera
+from .broker import broker_options
+from .cameras import Cameras
 from .counters import Counters
-from .messages import CAMERA_DISABLED, CAMERA_OFFLINE, EngineInfo, InfoMessage, encode
+from .messages import ConfigMessage, EngineInfo, InfoMessage, encode
+from .notify import Notifier
 from .outbox import Message, Outbox
 from .pipeline import Inferred, analyse, infer
-from .publisher import BrokerOptions, Publisher
-from .reports import Reporter, Rule, class_indices
+from .plan import plan_for
+from .progress import Progress, held_up
+from .publisher import Publisher
+from .reload import merged, outcome
+from .reports import Reporter
 from .slots import FrameSlots
-from .stats import StatsReader
+from .stats import StatsReader, sentence
 from .threads import StageThread, join_all
 from .topics import Topics
 
@@ -43,6 +49,12 @@ _log = logging.getLogger(__name__)
 
 #: How often the main thread looks whether a signal came, in seconds.
 _TICK_S = 0.1
+#: How long a stage may hold its work before the watchdog is left to bite, in seconds.
+_PATIENCE_S = 10.0
+#: Fed so often in the watchdog's time.
+_FEEDINGS = 4
+#: While the engine loads and warms up, systemd is asked for so much more time again and again, in seconds.
+_EXTENSION_S = 30.0
 #: How long each stage may take to finish its work when the service stops, in seconds. A camera that is just
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
 _CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 3.0
@@ -51,31 +63,40 @@ _CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 3.0
 class Service:
     """Everything that runs between :meth:`run` and a call of :meth:`stop`."""
 
-    def __init__(self, settings: Settings, manifest: Manifest, open_engine: Callable[[], Engine]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        manifest: Manifest,
+        open_engine: Callable[[], Engine],
+        load_settings: Callable[[], Settings],
+    ) -> None:
         """Check that the settings fit the model; nothing runs yet.
 
         :param open_engine: called on the inference thread.
+        :param load_settings: reads the settings anew, for :meth:`reload`.
         :raises ConfigError: they do not fit.
         """
-        self._settings, self._manifest, self._open_engine = settings, manifest, open_engine
-        self._rules = _rules(settings, manifest.labels, manifest.output.min_score)
+        self._settings, self._manifest = settings, manifest
+        self._open_engine, self._load_settings = open_engine, load_settings
+        self._plan = plan_for(settings, manifest)
         self._topics = Topics(settings.topic_prefix)
         self._boot_id = uuid.uuid4().hex[:8]
         self._slots = FrameSlots()
         self._results: queue.Queue[Optional[Inferred]] = queue.Queue(2)
         self._outbox = Outbox()
         #: May be read from any thread.
-        self.counters = Counters(settings.cameras)
-        self._publisher = Publisher(_broker_options(settings), self._topics, self._outbox)
-        self._cameras = [
-            Camera(name, camera, self._slots, self._outbox, self._topics, self.counters)
-            for name, camera in settings.cameras.items()
-        ]
-        self._asked_to_stop = False
+        self.counters = Counters()
+        self._publisher = Publisher(broker_options(settings), self._topics, self._outbox)
+        self._progress = {"inference": Progress(), "analysis": Progress(), "publisher": self._publisher.progress}
+        self._stats = StatsReader(self.counters, self._slots.dropped, self._outbox, self._publisher, self._boot_id)
+        self._asked_to_stop = self._asked_to_reload = False
         self._stop = threading.Event()
         self._hang_up = threading.Event()
         self._ready = threading.Event()
         self._failed: List[str] = []
+        self._cameras = Cameras(self._slots, self._outbox, self._topics, self.counters, self._ready, self._on_failure)
+        self._systemd = Notifier(os.environ)
+        self._fed_at = self._counted_at = 0.0
 
     def run(self) -> None:
         """Serve until :meth:`stop` is called; returns when everything is down.
@@ -84,26 +105,22 @@ class Service:
         """
         # The cameras' and the engine's own threads fill the cores; OpenCV's pool would only contend with them.
         cv2.setNumThreads(1)
-        publisher = self._thread("publisher", self._publish)
-        analysis = self._thread("analysis", self._analyse)
-        inference = self._thread("inference", self._infer)
-        cameras = [
-            self._thread(f"camera-{camera.name}", partial(camera.run, self._stop))
-            for camera in self._cameras
-            if camera.name in self._rules
-        ]
-        self._say_what_runs()
+        publisher = StageThread("publisher", self._publish, self._on_failure)
+        analysis = StageThread("analysis", self._analyse, self._on_failure)
+        inference = StageThread("inference", self._infer, self._on_failure)
         for stage in (publisher, analysis, inference):
             stage.start()
-        while not self._ready.wait(_TICK_S) and not self._is_over():
-            pass  # a large engine takes its time to load and to warm up
-        for camera in cameras:
-            camera.start()
+        self._say_what_runs()
+        self._say(ConfigMessage(at=round(time.time(), 3), result="started"))
+        self._cameras.apply(self._plan.cameras)  # they open when the engine is ready
 
+        self._warm_up()
         self._supervise()
 
+        self._systemd.stopping()
+        self._cameras.dismiss()
         self._slots.close()
-        join_all(cameras, _CAMERAS_S)
+        self._cameras.join(_CAMERAS_S)
         join_all([inference], _INFERENCE_S)
         join_all([analysis], _ANALYSIS_S)
         self._hang_up.set()
@@ -116,20 +133,68 @@ class Service:
         """Ask :meth:`run` to end; safe in a signal handler, which must not take the lock that its thread may hold."""
         self._asked_to_stop = True
 
+    def reload(self) -> None:
+        """Ask for the settings to be read again; as safe."""
+        self._asked_to_reload = True
+
     def _is_over(self) -> bool:
         if self._asked_to_stop:
             self._stop.set()
         return self._stop.is_set()
 
+    def _warm_up(self) -> None:
+        """Wait for the engine; a large one takes minutes to load."""
+        asked_at = 0.0
+        while not self._ready.wait(_TICK_S) and not self._is_over():
+            if time.monotonic() > asked_at + _EXTENSION_S / 3:
+                asked_at = time.monotonic()
+                self._systemd.starting(_EXTENSION_S)
+        if not self._is_over():
+            self._systemd.ready()
+
     def _supervise(self) -> None:
-        """The main thread's work: a stats message every few seconds until it is time to stop."""
-        stats = StatsReader(self.counters, self._slots.dropped, self._outbox, self._publisher, self._boot_id)
-        due_at = time.monotonic()
+        """The main thread's work until it is time to stop: stats, the watchdog, new settings."""
         while not self._is_over():
+            if self._asked_to_reload:
+                self._asked_to_reload = False
+                self._reload()
+            now = time.monotonic()
+            if now >= self._counted_at + self._settings.stats_interval_s:
+                self._counted_at = now
+                stats = self._stats.read()
+                self._outbox.put(Message(self._topics.stats, encode(stats)))
+                self._systemd.status(sentence(stats))
+            if now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
+                self._fed_at = now
+                self._feed_the_watchdog()
             self._stop.wait(_TICK_S)
-            if time.monotonic() >= due_at + self._settings.stats_interval_s:
-                due_at = time.monotonic()
-                self._outbox.put(Message(self._topics.stats, encode(stats.read())))
+
+    def _feed_the_watchdog(self) -> None:
+        held = held_up(self._progress, _PATIENCE_S)
+        if held:
+            _log.error("no progress for %.0f s in: %s; the watchdog is not fed", _PATIENCE_S, ", ".join(held))
+        else:
+            self._systemd.feed()
+
+    def _reload(self) -> None:
+        """Apply the settings file as far as a running service can; when it has mistakes, keep what runs."""
+        self._systemd.reloading()
+        try:
+            wanted = self._load_settings()
+            plan = plan_for(wanted, self._manifest)
+        except ConfigError as error:
+            result = ConfigMessage(at=round(time.time(), 3), result="refused", error=redact(str(error)))
+            _log.error("the new settings are refused, the old ones stay in force:\n%s", error)
+        else:
+            result = outcome((self._settings, self._plan), (wanted, plan))
+            self._settings, self._plan = merged(self._settings, wanted), plan
+            logging.getLogger().setLevel(self._settings.log_level.upper())
+            self._cameras.apply(plan.cameras)
+            self._say_what_runs()
+            waiting = ", ".join(result.restart_needed)
+            _log.info("settings: %s%s", result.result, f"; a restart is needed for {waiting}" if waiting else "")
+        self._say(result)
+        self._systemd.ready()
 
     def _publish(self) -> None:
         self._publisher.run(self._hang_up)
@@ -137,11 +202,10 @@ class Service:
             self._publisher.close()
 
     def _analyse(self) -> None:
-        manifest = self._manifest
-        reporter = Reporter(self._rules, manifest.labels, self._topics, self._outbox, self.counters, self._boot_id)
-        lowest = min(rule.min_score for rule in self._rules.values())
-        iou = self._settings.nms_iou or manifest.output.nms_iou
-        analyse(self._results, lowest, iou, self._settings.max_objects, reporter)
+        reporter = Reporter(
+            lambda: self._plan, self._manifest.labels, self._topics, self._outbox, self.counters, self._boot_id
+        )
+        analyse(self._results, lambda: self._plan, reporter, self._progress["analysis"])
 
     def _infer(self) -> None:
         started = time.monotonic()
@@ -152,7 +216,7 @@ class Service:
                     "engine ready after %.1f s, batches of up to %d", time.monotonic() - started, engine.max_batch
                 )
                 self._ready.set()
-                infer(self._slots, engine, self._results, self._stop.is_set)
+                infer(self._slots, engine, self._results, self._stop.is_set, self._progress["inference"])
         finally:
             self._results.put(None)  # nothing follows, whatever happened
 
@@ -169,39 +233,10 @@ class Service:
         )
         _log.info("sightd %s: %s as %s on %s", __version__, info.model, engine.precision, engine.kind)
         self._outbox.put(Message(self._topics.info, encode(info), retain=True))
-        for camera in self._cameras:
-            camera.say((CAMERA_OFFLINE if camera.name in self._rules else CAMERA_DISABLED).decode())
 
-    def _thread(self, name: str, target: Callable[[], None]) -> StageThread:
-        return StageThread(name, target, self._on_failure)
+    def _say(self, config: ConfigMessage) -> None:
+        self._outbox.put(Message(self._topics.config, encode(config), retain=True))
 
     def _on_failure(self, name: str) -> None:
         self._failed.append(name)
         self._stop.set()
-
-
-def _rules(settings: Settings, labels: List[str], min_score: float) -> Dict[str, Rule]:
-    """What each enabled camera reports."""
-    rules = {
-        name: Rule(
-            min_score=min_score if camera.min_score is None else camera.min_score,
-            classes=class_indices(camera.labels, labels, name),
-        )
-        for name, camera in settings.cameras.items()
-        if camera.enabled
-    }
-    if not rules:
-        raise ConfigError("every camera is disabled: set enabled: true for one at least")
-    return rules
-
-
-def _broker_options(settings: Settings) -> BrokerOptions:
-    mqtt = settings.mqtt
-    return BrokerOptions(
-        host=mqtt.host,
-        port=mqtt.port,
-        username=mqtt.username or "",
-        password=mqtt.read_password() or "",
-        client_id=settings.client_id,
-        keepalive_s=mqtt.keepalive_s,
-    )

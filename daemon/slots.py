@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, OrderedDict
 from typing import List
 
@@ -52,9 +51,3 @@ class FrameSlots:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-    def oldest_wait_s(self) -> float:
-        """Seconds that the first in line has been waiting; 0 when nothing waits."""
-        with self._changed:
-            first = next(iter(self._waiting.values()), None)
-        return 0.0 if first is None else time.monotonic() - first.captured_mono

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Mapping
 
 from .counters import Counters
-from .messages import CameraStats, EngineStats, PublisherStats, QueueStats, StatsMessage
+from .messages import CAMERA_DISABLED, CAMERA_ONLINE, CameraStats, EngineStats, PublisherStats, QueueStats, StatsMessage
 from .outbox import Outbox
 from .publisher import Publisher
 
-__all__ = ["StatsReader"]
+__all__ = ["StatsReader", "sentence"]
 
 
 class StatsReader:
@@ -41,6 +41,8 @@ class StatsReader:
                 published=self._publisher.published,
                 dropped=self._publisher.dropped,
                 connections=self._publisher.connections,
+                denied=self._publisher.denied,
+                last_denial=self._publisher.last_denial,
             ),
             rss_mb=_rss_mb(),
         )
@@ -66,6 +68,16 @@ class StatsReader:
             mean_batch=round(frames * per_batch, 2),
             infer_ms=round(self._counters.infer_s * 1000 * per_batch, 2),
         )
+
+
+def sentence(stats: StatsMessage) -> str:
+    """*stats* in one line, for `systemctl status`."""
+    watched = {name: camera.state for name, camera in stats.cameras.items() if camera.state != CAMERA_DISABLED.decode()}
+    away = [name for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
+    missing = f" (not: {', '.join(away)})" if away else ""
+    rate = sum(camera.fps for camera in stats.cameras.values())
+    broker = "connected" if stats.publisher.connected else "not connected"
+    return f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}, {rate:.1f} fps; broker {broker}"
 
 
 def _rss_mb() -> float:

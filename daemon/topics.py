@@ -7,7 +7,7 @@ from sightd.errors import ConfigError
 __all__ = ["RESERVED", "Topics"]
 
 #: Topics beside the cameras' own; no camera may be named like one.
-RESERVED = frozenset({"available", "info", "stats"})
+RESERVED = frozenset({"available", "config", "info", "stats"})
 
 
 class Topics:
@@ -21,6 +21,7 @@ class Topics:
             _check_level(level, f"MQTT prefix {prefix!r}")
         self.prefix = prefix
         self.available = f"{prefix}/available"
+        self.config = f"{prefix}/config"
         self.info = f"{prefix}/info"
         self.stats = f"{prefix}/stats"
 

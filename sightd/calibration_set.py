@@ -88,6 +88,8 @@ class CalibrationSet:
     def close(self) -> None:
         """Let others write."""
         self._index.close()
+        with _writing(self._folder):
+            _hand_over(self._folder)
         self._lock.close()
 
     def entries(self) -> List[Entry]:
@@ -184,6 +186,14 @@ def _writing(folder: Path) -> Iterator[None]:
         raise CalibrationError(
             f"{folder}: can't be written ({error.strerror}): free some space, or check owner and permissions"
         ) from error
+
+
+def _hand_over(folder: Path) -> None:
+    """What root wrote belongs to the owner of the folder around it, or the daemon could not go on with the set."""
+    if os.geteuid() == 0:
+        owner = folder.parent.stat()
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _locked(folder: Path) -> TextIO:

@@ -9,16 +9,17 @@ import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Type
+from typing import Any, Dict, List, Optional, Tuple, Type
 
 import typer
 from typing_extensions import Annotated
 
 from . import __version__
 from .errors import ConfigError, DisagreementError, SightdError
+from .install.cli import register as register_install
 from .logs import configure_logging
 from .redact import redact
-from .settings import DEFAULT_CONFIG, Settings, json_schema, load_settings, parse_settings, starter
+from .settings import DEFAULT_CONFIG, Settings, assigned, json_schema, load_settings, parse_settings, starter
 from .settings.camera_url import normalise
 
 __all__ = ["build_app", "main"]
@@ -79,6 +80,7 @@ def build_app() -> typer.Typer:
     app.callback()(_common)
     app.command("init")(_init)
     app.command("check-config")(_check_config)
+    register_install(app)
     for program in _PROGRAMS:
         _refuse_foreign(program)
         import_module(f"{program}.cli").register(app)
@@ -129,7 +131,7 @@ def _summary(settings: Settings) -> List[str]:
     user = f" as {mqtt.username}" if mqtt.username else ""
     lines = [
         f"bundle   {settings.bundle}",
-        f"broker   {mqtt.host}:{mqtt.port}{user}, topics below {settings.topic_prefix}",
+        f"broker   {mqtt.host}:{mqtt.broker_port}{user}, topics below {settings.topic_prefix}",
     ]
     for name, camera in settings.cameras.items():
         rate = f"at most {camera.max_fps:g} fps" if camera.max_fps else "every frame"
@@ -143,16 +145,20 @@ def _init(
     camera: Annotated[Optional[List[str]], typer.Option(metavar="NAME=URL", help="A camera; repeatable.")] = None,
     bundle: Annotated[Optional[Path], typer.Option(help="The bundle to run.")] = None,
     host: Annotated[Optional[str], typer.Option(help="The MQTT broker's host.")] = None,
+    values: Annotated[
+        Optional[List[str]], typer.Option("--set", metavar="KEY=VALUE", help="As mqtt.username=me; repeatable.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented settings file to start from."""
     cameras = _parse_cameras(camera or [])
-    values = {
-        **({"bundle": str(bundle.absolute())} if bundle else {}),
-        **({"mqtt": {"host": host}} if host else {}),
-    }
-    parse_settings(starter(cameras or _EXAMPLE_CAMERA, values).encode(), path)
-    _write(path, starter(cameras, values), force)
+    tree = _parse_values(values or [])
+    if bundle is not None:
+        tree["bundle"] = str(bundle.absolute())
+    if host is not None:
+        tree.setdefault("mqtt", {})["host"] = host
+    parse_settings(starter(cameras or _EXAMPLE_CAMERA, tree).encode(), path)
+    _write(path, starter(cameras, tree), force)
     then = "" if cameras else "add your cameras, then "
     typer.echo(f"wrote {path}; {then}check it with: sightd check-config {path}")
 
@@ -168,6 +174,13 @@ def _parse_cameras(given: List[str]) -> Dict[str, str]:
         except ValueError as error:
             raise typer.BadParameter(f"{name}: {error}", param_hint="--camera") from error
     return cameras
+
+
+def _parse_values(given: List[str]) -> Dict[str, Any]:
+    try:
+        return assigned(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--set") from error
 
 
 def _write(path: Path, text: str, force: bool) -> None:

@@ -6,17 +6,17 @@ import logging
 
 from .redact import redact
 
-__all__ = ["configure_logging"]
+__all__ = ["RedactingFormatter", "configure_logging"]
 
 
 def configure_logging(level: str) -> None:
     """Log to stderr from *level* (debug, info, warning, error) on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)-7s %(threadName)s: %(message)s"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)-7s %(threadName)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-class _RedactingFormatter(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """The last line of defence: tracebacks and other libraries' messages come this way too."""
 
     def format(self, record: logging.LogRecord) -> str:

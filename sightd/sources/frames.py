@@ -32,6 +32,7 @@ def frames(
     max_fps: float,
     stop: threading.Event,
     on_state: Callable[[str, str], None],
+    first_seq: int = 0,
 ) -> Iterator[Frame]:
     """The frames of camera *name* until *stop* is set, or a file that doesn't loop ends.
 
@@ -41,8 +42,9 @@ def frames(
         and are no gaps in ``seq``. 0: all.
     :param on_state: called on this thread when the state changes, with "online" and the picture's size, or
         "offline" and the reason, without passwords.
+    :param first_seq: ``seq`` of the first frame.
     """
-    seq = itertools.count()
+    seq = itertools.count(first_seq)
     report = _changes_only(on_state)
     retry_s = FIRST_RETRY_S
     while not stop.is_set():

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from daemon import messages
 from daemon.messages import (
     CameraStats,
+    ConfigMessage,
     DetectionsMessage,
     EngineInfo,
     EngineStats,
@@ -46,7 +47,7 @@ STATS = StatsMessage(
     cameras={"gate": CameraStats("online", 14.9, 200, 3, 197), "yard": CameraStats("disabled", 0.0, 0, 0, 0)},
     engine=EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5),
     queue=QueueStats(depth=0, dropped=0),
-    publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1),
+    publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1, denied=0, last_denial=""),
     rss_mb=123.4,
 )
 
@@ -147,6 +148,8 @@ def test_a_consumer_can_decode_into_the_same_type() -> None:
         ("detections", encoded(detections())),
         ("info", encode(INFO)),
         ("stats", encode(STATS)),
+        ("config", encode(ConfigMessage(1700000000.1, "refused", "sightd.yaml:3: cameras: is missing"))),
+        ("config", encode(ConfigMessage(1700000000.1, "applied", added=["yard"], restart_needed=["mqtt.host"]))),
     ],
 )
 def test_real_json_matches_the_asyncapi_document(message: str, payload: bytes) -> None:
@@ -183,6 +186,7 @@ def test_the_document_refuses_what_we_never_send() -> None:
         ("Object", messages.DetectedObject),
         ("Latency", messages.LatencyMs),
         ("Info", InfoMessage),
+        ("Config", ConfigMessage),
         ("Stats", StatsMessage),
         ("CameraStats", CameraStats),
     ],
@@ -204,6 +208,7 @@ def test_the_documents_addresses_are_our_topics() -> None:
     assert addresses == {
         "available": topics.available,
         "info": topics.info,
+        "config": topics.config,
         "stats": topics.stats,
         "status": topics.status("{camera}"),
         "detections": topics.detections("{camera}"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 import pytest
 
 from daemon.pipeline import Inferred, analyse, infer
+from daemon.plan import Plan, Rule
+from daemon.progress import Progress
 from daemon.slots import FrameSlots
 from sightd.engines import Engine, Slot, Ticket
 from sightd.engines.onnxruntime import OnnxRuntimeEngine
@@ -27,8 +31,14 @@ def engine() -> Iterator[StubEngine]:
         yield stub
 
 
-def stop_when_empty(slots: FrameSlots) -> Callable[[], bool]:
-    return lambda: slots.oldest_wait_s() == 0
+def stop_after(looks: int) -> Callable[[], bool]:
+    """The loop looks once before each batch that it takes."""
+    answers = iter([False] * looks)
+    return lambda: next(answers, True)
+
+
+def plan(**changes: Any) -> Plan:
+    return Plan(**{"cameras": {}, "rules": {"a": Rule(0.5)}, "max_objects": 10, **changes})
 
 
 def drained(results: queue.Queue[Optional[Inferred]]) -> List[Inferred]:
@@ -39,7 +49,7 @@ def test_frames_of_several_cameras_share_batches_no_larger_than_the_engine_takes
     slots, results = FrameSlots(), queue.Queue()
     for camera in "abc":
         slots.put(frame(camera, 0))
-    infer(slots, engine, results, stop_when_empty(slots))
+    infer(slots, engine, results, stop_after(2), Progress())
     assert [[f.camera for f in r.batch.frames] for r in drained(results)] == [["a", "b"], ["c"]]
 
 
@@ -49,15 +59,14 @@ def test_the_next_batch_is_submitted_before_the_last_is_collected() -> None:
     for camera in "abc":
         slots.put(frame(camera, 0))
     with _Recording(log) as engine:
-        infer(slots, engine, results, stop_when_empty(slots))
+        infer(slots, engine, results, stop_after(3), Progress())
     assert log == ["submit 0", "submit 1", "collect 0", "submit 2", "collect 1", "collect 2"]
 
 
 def test_a_batch_under_way_is_finished_when_the_service_stops(engine: StubEngine) -> None:
     slots, results = FrameSlots(), queue.Queue()
     slots.put(frame("a", 0))
-    answers = iter([False, False])
-    infer(slots, engine, results, lambda: next(answers, True))
+    infer(slots, engine, results, stop_after(2), Progress())
     assert [r.batch.frames[0].camera for r in drained(results)] == ["a"]
 
 
@@ -66,7 +75,7 @@ def test_an_engine_that_fails_ends_the_loop_with_its_error(engine: StubEngine) -
     slots.put(frame("a", 0))
     engine.close()  # a closed engine takes no batch
     with pytest.raises(RuntimeError):
-        infer(slots, engine, queue.Queue(), lambda: False)
+        infer(slots, engine, queue.Queue(), lambda: False, Progress())
 
 
 def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path: Path) -> None:
@@ -75,10 +84,10 @@ def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path
     slots, results = FrameSlots(), queue.Queue()
     slots.put(frame("a", 5, picture))
     with OnnxRuntimeEngine(bright_quadrants(tmp_path / "e.onnx", SPEC), SPEC, threads=1) as engine:
-        infer(slots, engine, results, stop_when_empty(slots))
+        infer(slots, engine, results, stop_after(1), Progress())
     seen: List[Tuple[Inferred, List[Detections]]] = []
     results.put(None)
-    analyse(results, 0.5, 0.45, 10, lambda *found: seen.append(found))
+    analyse(results, plan, lambda *found: seen.append(found), Progress())
     ((inferred, (detections,)),) = seen
     (taken,) = inferred.batch.frames
     times = inferred.times(taken)
@@ -88,6 +97,50 @@ def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path
     assert detections.classes.tolist() == [3]
     assert times.decode_s == 0.002
     assert min(times.wait_s, times.resize_s, times.infer_s, times.post_s) > 0
+
+
+def test_a_plan_that_was_replaced_holds_from_the_next_batch_on(engine: StubEngine) -> None:
+    slots, results = FrameSlots(), queue.Queue()
+    slots.put(frame("a", 0))
+    infer(slots, engine, results, stop_after(1), Progress())
+    (inferred,) = drained(results)
+    plans = iter([plan(max_objects=3), plan(max_objects=1)])
+    for item in (inferred, inferred, None):
+        results.put(item)
+    counts: List[int] = []
+    analyse(results, lambda: next(plans), lambda _, found: counts.append(len(found[0])), Progress())
+    assert counts == [3, 1]
+
+
+def test_both_loops_hold_work_only_while_they_have_some(engine: StubEngine) -> None:
+    slots, results, progress = FrameSlots(), queue.Queue(), Progress()
+    slots.put(frame("a", 0))
+    infer(slots, engine, results, stop_after(1), progress)
+    assert progress.held_s() == 0
+    results.put(None)
+    held: List[float] = []
+
+    def sink(*_: object) -> None:
+        time.sleep(0.01)
+        held.append(progress.held_s())
+
+    analyse(results, plan, sink, progress)
+    assert held[0] >= 0.01
+    assert progress.held_s() == 0
+
+
+def test_an_engine_that_hangs_is_held_work() -> None:
+    slots, progress, asked = FrameSlots(), Progress(), threading.Event()
+    slots.put(frame("a", 0))
+    with _Hanging(asked) as engine:
+        loop = threading.Thread(target=infer, args=[slots, engine, queue.Queue(), asked.is_set, progress])
+        loop.start()
+        assert asked.wait(5)
+        time.sleep(0.05)
+        assert progress.held_s() >= 0.05
+        engine.go_on.set()
+        loop.join(5)
+    assert progress.held_s() == 0
 
 
 class _Recording(Engine):
@@ -111,6 +164,20 @@ class _Recording(Engine):
 
     def close(self) -> None:
         self._stub.close()
+
+
+class _Hanging(_Recording):
+    """Takes the first batch and does not come back with it until told to go on."""
+
+    def __init__(self, asked: threading.Event) -> None:
+        super().__init__([])
+        self._asked = asked
+        self.go_on = threading.Event()
+
+    def submit(self, slot: Slot, count: int) -> Ticket:
+        self._asked.set()
+        self.go_on.wait(10)
+        return super().submit(slot, count)
 
 
 class _RecordingTicket(Ticket):

@@ -10,9 +10,9 @@ import pytest
 from daemon.counters import Counters
 from daemon.outbox import Outbox
 from daemon.pipeline import Inferred
-from daemon.reports import Reporter, Rule, class_indices
+from daemon.plan import Plan, Rule
+from daemon.reports import Reporter
 from daemon.topics import Topics
-from sightd.errors import ConfigError
 from sightd.types import Batch, Candidates, Detections, Placement
 from tests.parts.frames import frame
 
@@ -34,10 +34,10 @@ def inferred(*cameras: str) -> Inferred:
 
 
 def reported(rules: Dict[str, Rule], *cameras: str) -> List[Dict[str, Any]]:
-    outbox, counters = Outbox(), Counters(rules)
+    outbox, counters, plan = Outbox(), Counters(), Plan({}, rules)
     try:
-        Reporter(rules, LABELS, Topics("p"), outbox, counters, "boot")(inferred(*cameras), [three() for _ in cameras])
-        assert sum(counters.inferred.values()) == len(cameras)
+        reporter = Reporter(lambda: plan, LABELS, Topics("p"), outbox, counters, "boot")
+        reporter(inferred(*cameras), [three() for _ in cameras])
         assert counters.batches == 1
         return [{"topic": m.topic, **json.loads(m.payload)} for m in outbox.take(100)]
     finally:
@@ -66,14 +66,6 @@ def test_the_stages_add_up_to_the_total() -> None:
     assert latency["infer"] == pytest.approx(10, abs=0.1)
 
 
-def test_labels_become_class_indices() -> None:
-    assert class_indices(None, LABELS, "yard") is None
-    assert class_indices(["dog", "person"], LABELS, "yard") == {0, 2}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"), [("persom", "did you mean 'person'"), ("zebra", "it has: person, car, dog")]
-)
-def test_a_label_that_the_model_does_not_have_is_an_error_with_a_hint(wrong: str, hint: str) -> None:
-    with pytest.raises(ConfigError, match=f"cameras.yard.labels.*{hint}"):
-        class_indices([wrong], LABELS, "yard")
+def test_a_frame_of_a_camera_that_is_gone_is_not_reported() -> None:
+    (message,) = reported({"yard": Rule(0.5)}, "gone", "yard")
+    assert message["camera"] == "yard"

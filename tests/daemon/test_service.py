@@ -10,7 +10,7 @@ from typing import Iterator, List
 import msgspec
 import pytest
 
-from daemon.messages import DetectionsMessage, InfoMessage, StatsMessage
+from daemon.messages import ConfigMessage, DetectionsMessage, InfoMessage, StatsMessage
 from sightd.bundle import open_bundle, write_bundle
 from tests.parts.broker import Broker, Collector, collect, running_broker
 from tests.parts.clips import write_clip
@@ -86,6 +86,80 @@ def test_a_fast_file_loses_no_frame_and_is_offline_at_its_end(broker: Broker, fo
         seen.wait_until(lambda c: len(detections(c, "yard")) >= 50, 30)
         seen.wait_for("sightd/box/yard/status", b"offline")
     assert [message.seq for message in detections(seen, "yard")] == list(range(50))
+
+
+def config_result(collector: Collector) -> ConfigMessage:
+    return msgspec.json.decode(collector.newest["sightd/box/config"], type=ConfigMessage)
+
+
+def test_sighup_adds_changes_and_removes_cameras_while_the_others_go_on(broker: Broker, folder: Path) -> None:
+    cameras = "  yard: {url: yard.avi}\n  old: {url: gate.avi}\n  spare: {url: gate.avi, enabled: false}\n"
+    with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
+        seen.wait_until(lambda c: min(len(detections(c, name)) for name in ("yard", "old")) >= 3, 30)
+        assert config_result(seen).result == "started"
+        daemon.reload(
+            config(broker, "  yard: {url: yard.avi}\n  spare: {url: gate.avi, labels: [tl]}\n  new: {url: yard.avi}\n")
+        )
+        seen.wait_for("sightd/box/old/status", b"")
+        seen.wait_until(lambda c: min(len(detections(c, name)) for name in ("spare", "new")) >= 3)
+        told, sofar = config_result(seen), len(detections(seen, "yard"))
+        assert (told.result, told.added, told.removed, told.changed) == ("applied", ["new"], ["old"], ["spare"])
+        info = msgspec.json.decode(seen.newest["sightd/box/info"], type=InfoMessage)
+        assert info.cameras == ["yard", "spare", "new"]
+        last = len(detections(seen, "old"))
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= sofar + 5)
+        assert len(detections(seen, "old")) == last
+        assert daemon.stop() == 0
+    sequence = [message.seq for message in detections(seen, "yard")]
+    assert sequence == sorted(set(sequence))
+    assert daemon.log.count("camera yard is online") == 1  # it was not opened anew
+
+
+def test_a_changed_camera_is_opened_anew_and_never_repeats_a_frame_id(broker: Broker, folder: Path) -> None:
+    with collect(broker) as seen, running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 3, 30)
+        daemon.reload(config(broker, "  yard: {url: gate.avi, max_fps: 20}\n"))
+        seen.wait_until(lambda c: config_result(c).result == "applied")
+        before = len(detections(seen, "yard"))
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= before + 5)
+    ids = [message.frame_id for message in detections(seen, "yard")]
+    assert len(ids) == len(set(ids))
+    assert daemon.log.count("camera yard is online") == 2
+
+
+def test_new_thresholds_hold_without_opening_anything_anew(broker: Broker, folder: Path) -> None:
+    with collect(broker) as seen, running_daemon(
+        folder, config(broker, "  yard: {url: yard.avi, min_score: 0.0}\n")
+    ) as daemon:
+        seen.wait_until(lambda c: any(message.objects for message in detections(c, "yard")), 30)
+        daemon.reload(config(broker, "  yard: {url: yard.avi, min_score: 1.0, labels: [tl]}\n"))
+        seen.wait_until(lambda c: config_result(c).changed == ["yard"])
+        before = len(detections(seen, "yard"))
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= before + 10)
+    assert not any(message.objects for message in detections(seen, "yard")[before + 3 :])
+    assert daemon.log.count("camera yard is online") == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ("cameras: {yard: {url: yard.avi, max_fsp: 3}}", "did you mean 'max_fps'"),
+        ("cameras: {yard: {url: yard.avi, labels: [cat]}}", "no label 'cat'"),
+        ("cameras: [", "sightd.yaml"),
+    ],
+)
+def test_mistakes_in_new_settings_leave_the_old_ones_in_force(
+    broker: Broker, folder: Path, broken: str, complaint: str
+) -> None:
+    with collect(broker) as seen, running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 3, 30)
+        daemon.reload(broken)
+        seen.wait_until(lambda c: config_result(c).result == "refused")
+        assert complaint in config_result(seen).error
+        before = len(detections(seen, "yard"))
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= before + 3)
+        assert daemon.stop() == 0
+    assert daemon.log.count("camera yard is online") == 1
 
 
 def test_sigterm_finishes_what_is_under_way_and_says_stopped_last(broker: Broker, folder: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from daemon.slots import FrameSlots
 from tests.parts.frames import frame
@@ -74,11 +73,3 @@ def test_closing_frees_whoever_waits() -> None:
     assert not writer.is_alive()
     slots.take(1, 0)
     assert slots.take(1, 30.0) == []
-
-
-def test_the_oldest_wait_is_that_of_the_first_in_line() -> None:
-    slots = FrameSlots()
-    assert slots.oldest_wait_s() == 0
-    slots.put(frame("a", 0, captured_mono=time.monotonic() - 60))
-    slots.put(frame("b", 0))
-    assert 60 <= slots.oldest_wait_s() < 90

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sightd.types import Image
 
-__all__ = ["LABELS", "blob_detector", "blob_picture", "write_blob_pictures"]
+__all__ = ["LABELS", "blob_detector", "blob_picture", "write_blob_clip", "write_blob_pictures"]
 
 LABELS = ["white", "green"]
 SIZE = 96
@@ -36,6 +36,16 @@ def write_blob_pictures(folder: Path, count: int) -> Path:
     for seed in range(count):
         cv2.imwrite(str(folder / f"{seed:04}.png"), blob_picture(seed))
     return folder
+
+
+def write_blob_clip(path: Path, count: int, fps: float = 20.0) -> Path:
+    """The same pictures as an MJPG AVI."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (SIZE, SIZE))
+    assert writer.isOpened(), f"OpenCV can't write {path}"
+    for seed in range(count):
+        writer.write(blob_picture(seed))
+    writer.release()
+    return path
 
 
 def blob_detector(path: Path, *, dead: bool = False) -> Path:

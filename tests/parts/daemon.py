@@ -13,7 +13,17 @@ from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write
 from sightd.types import InputSpec
 from tests.parts.finished import bright_quadrants
 
-__all__ = ["Daemon", "running_daemon", "write_quadrant_bundle"]
+__all__ = ["MANIFEST", "Daemon", "command", "running_daemon", "write_quadrant_bundle"]
+
+#: Of a model that knows persons, cars and dogs; there is no engine to it.
+MANIFEST = Manifest(
+    engine=EngineRecord("onnxruntime", "fp32"),
+    model=ModelRecord("m.onnx", "", 13),
+    head="boxes-scores",
+    input=InputSpec(64, 48),
+    labels=["person", "car", "dog"],
+    output=OutputSpec(nms_iou=0.6, min_score=0.25),
+)
 
 
 def write_quadrant_bundle(folder: Path) -> Path:
@@ -35,13 +45,18 @@ def write_quadrant_bundle(folder: Path) -> Path:
 class Daemon:
     """A running `sightd run`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], config: Path, log: Path) -> None:
         self.process = process
-        self._log = log
+        self._config, self._log = config, log
 
     @property
     def log(self) -> str:
         return self._log.read_text("utf-8", "replace")
+
+    def reload(self, config: str) -> None:
+        """Write *config* and send SIGHUP."""
+        self._config.write_text(f"bundle: bundle\n{config}", "utf-8")
+        self.process.send_signal(signal.SIGHUP)
 
     def stop(self, deadline_s: float = 15) -> int:
         """SIGTERM; the exit code."""
@@ -66,7 +81,7 @@ def running_daemon(folder: Path, config: str) -> Iterator[Daemon]:
             stderr=output,
         )
     try:
-        yield Daemon(process, log)
+        yield Daemon(process, path, log)
     finally:
         if process.poll() is None:
             process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import resource
 import signal
 import subprocess
@@ -341,3 +342,11 @@ def test_the_dataset_is_identified_by_its_pictures_alone(folder: Path, tmp_path:
         (copy / f"{place}.jpg").write_bytes((folder / entry.file).read_bytes())
     assert dataset_sha256(read_entries(copy)) == dataset_sha256(entries)
     assert dataset_sha256(entries[1:]) != dataset_sha256(entries)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_captures_belongs_to_the_owner_of_the_state_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    with CalibrationSet(tmp_path / "set", 4, 1 << 20) as kept:
+        assert kept.offer(frame(scene(1))) == "kept"
+    assert {path.stat().st_uid for path in (tmp_path / "set", *(tmp_path / "set").rglob("*"))} == {65534}

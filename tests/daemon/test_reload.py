@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Tuple
+
+import pytest
+
+from daemon.messages import ConfigMessage
+from daemon.plan import Plan, plan_for
+from daemon.reload import merged, outcome
+from sightd.settings import Settings, parse_settings
+from tests.parts.daemon import MANIFEST
+
+BASE = "cameras: {yard: {url: rtsp://u:canary@h/1}, gate: {url: rtsp://h/2}}\n"
+
+
+def both(text: str) -> Tuple[Settings, Plan]:
+    settings = parse_settings(text.encode(), Path("/etc/sightd/sightd.yaml"))
+    return settings, plan_for(settings, MANIFEST)
+
+
+def step(before: str, after: str) -> ConfigMessage:
+    return outcome(both(before), both(after))
+
+
+def test_the_same_settings_change_nothing() -> None:
+    assert step(BASE, BASE).result == "unchanged"
+
+
+def test_cameras_that_come_go_or_change_are_named() -> None:
+    told = step(BASE, "cameras: {gate: {url: rtsp://h/2, min_score: 0.9}, barn: {url: rtsp://h/3}}")
+    assert (told.result, told.added, told.removed, told.changed) == ("applied", ["barn"], ["yard"], ["gate"])
+    assert told.restart_needed == []
+
+
+@pytest.mark.parametrize("change", ["url: rtsp://u:other@h/1", "url: rtsp://u:canary@h/1, enabled: false"])
+def test_another_password_or_a_camera_switched_off_is_a_change(change: str) -> None:
+    assert step(BASE, f"cameras: {{yard: {{{change}}}, gate: {{url: rtsp://h/2}}}}").changed == ["yard"]
+
+
+def test_a_default_for_all_changes_all_that_have_no_value_of_their_own() -> None:
+    told = step(BASE, BASE + "camera_defaults: {labels: [car]}\n")
+    assert told.changed == ["yard", "gate"]
+
+
+@pytest.mark.parametrize("change", ["max_objects: 5", "nms_iou: 0.7", "stats_interval_s: 3", "log_level: debug"])
+def test_thresholds_and_the_log_level_are_applied(change: str) -> None:
+    told = step(BASE, BASE + change)
+    assert (told.result, told.changed, told.restart_needed) == ("applied", [], [])
+
+
+def test_what_needs_a_restart_is_named_by_its_key_and_not_applied() -> None:
+    after = BASE + "node: barn\nmqtt: {host: other, username: me, password: canary}\nengine: {threads: 1}\n"
+    told = step(BASE, after)
+    assert told.result == "unchanged"
+    assert told.restart_needed == ["node", "mqtt.host", "mqtt.username", "mqtt.password", "engine.threads"]
+    running = merged(both(BASE)[0], both(after)[0])
+    assert running == both(BASE)[0]
+
+
+def test_what_is_told_holds_no_password() -> None:
+    assert "canary" not in repr(step(BASE, BASE.replace("canary", "canary2") + "mqtt: {host: x}"))
