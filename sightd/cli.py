@@ -38,6 +38,8 @@ _EXAMPLE_CAMERA = {"front": "rtsp://192.0.2.10/stream"}
 
 def main() -> None:
     """Run the command line and exit: what users can act on as one message, all else with its traceback."""
+    # ONNX Runtime's wheels (1.32) report their use to Microsoft unless told otherwise before they are imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     configure_logging("info")
     code = _run()
     sys.stdout.flush()

@@ -72,6 +72,18 @@ def test_every_camera_is_detected_on_and_every_topic_speaks(broker: Broker, fold
     assert rates["yard"] > 1.3 * rates["gate"]
 
 
+def test_nothing_is_left_in_the_home_folder(
+    broker: Broker, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime's telemetry would keep its database there, and send it."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with collect(broker) as seen, running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 3, 30)
+        assert daemon.stop() == 0
+    assert list((tmp_path / "home").rglob("*")) == []
+
+
 def test_a_camera_reports_only_its_own_labels_and_scores(broker: Broker, folder: Path) -> None:
     cameras = "  yard: {url: yard.avi, labels: [br], min_score: 0.0}\n  gate: {url: gate.avi, min_score: 1.0}\n"
     with collect(broker) as seen, running_daemon(folder, config(broker, cameras)):
