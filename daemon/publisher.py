@@ -10,13 +10,12 @@ from typing import Dict, Iterator, List, Optional, Set
 
 from sightd.errors import SightdError
 
-from . import broker_advice
-from .broker import BrokerOptions
-from .broker_connection import Cause, Connection, Ending
+from .broker import BrokerOptions, advice
+from .broker.connection import Cause, Connection, Ending
+from .broker.protocol_choice import ProtocolChoice
 from .messages import OFFLINE, ONLINE, STOPPED
 from .outbox import Message, Outbox
 from .progress import Progress
-from .protocol_choice import ProtocolChoice
 from .topics import Topics
 
 __all__ = ["BrokerOptions", "Publisher"]
@@ -145,7 +144,7 @@ class Publisher:
         self.last_denial = f"{reason}: {topic}"
         if reason not in self._denials_told:
             self._denials_told.add(reason)
-            _log.warning("%s", broker_advice.denied(self._options, topic, reason, self._topics.prefix))
+            _log.warning("%s", advice.denied(self._options, topic, reason, self._topics.prefix))
 
     def _take(self) -> List[Message]:
         """The next messages of the outbox; their states are remembered for the next connection."""

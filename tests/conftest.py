@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -16,3 +18,12 @@ def assets() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test assets at {folder}; name their folder in SIGHTD_TEST_ASSETS")
     return folder
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """For tests that configure logging: the root logger is put back."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before

@@ -7,8 +7,7 @@ from typing import Iterator
 from sightd.errors import ConfigError
 from sightd.settings import Settings
 
-from ..broker import broker_options
-from ..broker_probe import probe_broker
+from ..broker import broker_options, probe_broker
 from .finding import Area, Finding, parted
 
 __all__ = ["AREA", "check"]

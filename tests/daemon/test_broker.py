@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon.broker import BrokerOptions, broker_options
-from daemon.broker_tls import TlsOptions
+from daemon.broker.tls import TlsOptions
 from sightd.errors import ConfigError
 from sightd.settings import Settings, parse_settings
 from tests.parts.certificates import Authority, Pair

@@ -9,8 +9,8 @@ from typing import Iterator
 import pytest
 
 from daemon.broker import BrokerOptions
-from daemon.broker_probe import BrokerFinding, probe_broker
-from daemon.broker_tls import TlsOptions
+from daemon.broker.probe import BrokerFinding, probe_broker
+from daemon.broker.tls import TlsOptions
 from tests.parts.broker import Broker, collect, free_port, running_broker
 from tests.parts.old_broker import old_broker
 from tests.parts.publishing import publishing

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -16,12 +15,7 @@ from daemon.journal import fields_of, log_to_journal
 CANARY = "hunter2canary"
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def record(level: int = logging.INFO, thread: str = "MainThread", **extra: str) -> logging.LogRecord:

@@ -9,8 +9,8 @@ from typing import Iterator
 
 import pytest
 
-from daemon.broker_connection import MQTT_5, MQTT_311, Cause
-from daemon.protocol_choice import ProtocolChoice
+from daemon.broker.connection import MQTT_5, MQTT_311, Cause
+from daemon.broker.protocol_choice import ProtocolChoice
 from daemon.topics import Topics
 from demo.broker import demo_broker
 from tests.parts.broker import Broker, collect, running_broker

@@ -13,7 +13,7 @@ from typing import Any, Iterator, Optional
 
 import pytest
 
-from daemon.broker_tls import TlsOptions, tls_context
+from daemon.broker.tls import TlsOptions, tls_context
 from daemon.topics import Topics
 from sightd.errors import ConfigError
 from tests.parts.broker import Broker, TlsListener, collect, running_broker

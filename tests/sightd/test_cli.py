@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import stat
@@ -10,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Iterator
 
 import pytest
 import typer
@@ -25,12 +23,7 @@ from sightd.settings import load_settings
 CANARY = "hunter2canary"
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 class Outcome:

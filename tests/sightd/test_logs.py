@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Iterator
 
 import pytest
 
@@ -10,12 +9,7 @@ from sightd.logs import configure_logging
 CANARY = "hunter2canary"
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def test_a_log_line_names_its_thread_and_no_password(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,10 +19,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from sightd.errors import SightdError
 
-from . import broker_advice
-from .broker import BrokerOptions
-from .broker_tls import tls_context
-from .outbox import Message, Outbox
+from ..outbox import Message, Outbox
+from . import advice
+from .options import BrokerOptions
+from .tls import tls_context
 
 __all__ = ["MQTT_5", "MQTT_311", "Cause", "Connection", "Ending"]
 
@@ -96,7 +96,7 @@ class Connection:
         try:
             self._client.connect(options.host, options.port, options.keepalive_s)
         except (OSError, ValueError) as error:  # ValueError: not a host name
-            raise SightdError(broker_advice.unreachable(options, str(error))) from error
+            raise SightdError(advice.unreachable(options, str(error))) from error
         self._give_up_at = time.monotonic() + (_ANSWER_TIMEOUT_S if protocol == MQTT_5 else math.inf)
 
     @property
@@ -142,13 +142,13 @@ class Connection:
         """Why it ended."""
         options, reason = self._options, str(self._answer or "")
         if self._tls_failure and not self.accepted:
-            return Ending(Cause.UNREACHABLE, "", broker_advice.unreachable(options, self._tls_failure))
+            return Ending(Cause.UNREACHABLE, "", advice.unreachable(options, self._tls_failure))
         if self._answer is None:
-            return Ending(Cause.SILENT, "", broker_advice.silent(options))
+            return Ending(Cause.SILENT, "", advice.silent(options))
         if self._answer.is_failure:
             cause = Cause.VERSION if reason == "Unsupported protocol version" else Cause.REFUSED
-            return Ending(cause, reason, broker_advice.refused(options, reason, self._prefix))
-        return Ending(Cause.LOST, self._farewell, broker_advice.ended(options, self._farewell, self._prefix))
+            return Ending(cause, reason, advice.refused(options, reason, self._prefix))
+        return Ending(Cause.LOST, self._farewell, advice.ended(options, self._farewell, self._prefix))
 
     def disconnect(self) -> None:
         """End it in an orderly way: there will be no will."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .broker import BrokerOptions
+from .options import BrokerOptions
 
 __all__ = ["denied", "ended", "refused", "silent", "unreachable"]
 

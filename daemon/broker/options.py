@@ -7,7 +7,7 @@ from typing import Optional
 
 from sightd.settings import MqttSettings, Settings, secret_path
 
-from .broker_tls import TlsOptions, tls_context
+from .tls import TlsOptions, tls_context
 
 __all__ = ["BrokerOptions", "broker_options"]
 

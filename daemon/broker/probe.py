@@ -8,9 +8,9 @@ from typing import Callable, List, Optional
 
 from sightd.errors import SightdError
 
-from . import broker_advice
-from .broker import BrokerOptions
-from .broker_connection import MQTT_5, MQTT_311, Cause, Connection, Ending
+from . import advice
+from .connection import MQTT_5, MQTT_311, Cause, Connection, Ending
+from .options import BrokerOptions
 
 __all__ = ["BrokerFinding", "probe_broker"]
 
@@ -37,7 +37,7 @@ def probe_broker(options: BrokerOptions, prefix: str, deadline_s: float = 5.0) -
     denials: List[str] = []
 
     def on_denied(topic: str, reason: str) -> None:
-        denials.append(broker_advice.denied(options, topic, reason, prefix))
+        denials.append(advice.denied(options, topic, reason, prefix))
 
     for protocol in (MQTT_5, MQTT_311):
         ending = _publish(options, protocol, prefix, on_denied, deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .broker_connection import MQTT_5, MQTT_311, Cause
+from .connection import MQTT_5, MQTT_311, Cause
 
 __all__ = ["ProtocolChoice"]
 
