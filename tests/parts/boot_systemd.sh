@@ -10,8 +10,9 @@ unshare --kill-child -mpfnui --cgroup --propagation private bash -euc '
 base=$(mktemp -d); mount -t tmpfs t "$base"; mkdir "$base"/{upper,work,root}; root=$base/root
 mount -t overlay o -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$root"
 mount -t proc p "$root/proc"; mount -t sysfs -o ro s "$root/sys"; mount -t cgroup2 c "$root/sys/fs/cgroup"
-for folder in dev run tmp; do mount -t tmpfs -o mode=755 t "$root/$folder"; done
-chmod 1777 "$root/tmp"
+for folder in dev run; do mount -t tmpfs -o mode=755 t "$root/$folder"; done
+# /tmp stays as it is and is not emptied at this boot: the checkout may lie there.
+mkdir -p "$root/etc/tmpfiles.d"; ln -sf /dev/null "$root/etc/tmpfiles.d/tmp.conf"
 # nvmap stands for the device node of a Jetson, forbidden for one that no unit asks for.
 while read -r name major minor; do mknod -m 666 "$root/dev/$name" c "$major" "$minor"; done <<NODES
 null 1 3
