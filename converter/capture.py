@@ -28,7 +28,7 @@ def capture(
 ) -> Dict[str, Dict[str, int]]:
     """Offer frames of each of *cameras* to the set *kept* until each has given its share of *count*.
 
-    One thread a camera; a camera that is away is waited for until *stop* is set.
+    One thread a camera; a camera that is away is waited for until *stop* is set. Each camera's masks are applied.
 
     Returns for each camera what became of its frames: the set's verdict -> how often.
 
@@ -49,7 +49,7 @@ def capture(
         try:
             for frame in frames(name, source, max_fps=fps, stop=stop, on_state=say):
                 with lock:
-                    verdict = kept.offer(frame)
+                    verdict = kept.offer(frame, camera.masks)
                     if verdict == "kept":
                         on_kept()
                 tallies[name][verdict] += 1

@@ -24,6 +24,7 @@ __all__ = [
     "ONLINE",
     "SCHEMA",
     "STOPPED",
+    "CalibrationStats",
     "CameraStats",
     "ConfigMessage",
     "DetectedObject",
@@ -171,6 +172,19 @@ class PublisherStats(msgspec.Struct, frozen=True):
     last_denial: str
 
 
+class CalibrationStats(msgspec.Struct, frozen=True):
+    """The frames that are kept for the next conversion; see :class:`daemon.collector.Collector`."""
+
+    #: "off", "on", "blocked": the set can't be written, which is tried again; or "failed".
+    state: str
+    #: In the set now; 0 while it is not open.
+    frames: int
+    #: Since the start: frames kept, frames of no use by reason, frames not considered for want of time.
+    kept: int
+    refused: Dict[str, int]
+    skipped: int
+
+
 class StatsMessage(msgspec.Struct, frozen=True):
     """How the daemon is doing, every few seconds."""
 
@@ -180,6 +194,7 @@ class StatsMessage(msgspec.Struct, frozen=True):
     engine: EngineStats
     queue: QueueStats
     publisher: PublisherStats
+    calibration: CalibrationStats
     rss_mb: float
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import FrozenSet, List, Mapping, Optional, Sequence
+from pathlib import Path
+from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from sightd.bundle import Manifest
 from sightd.errors import ConfigError
-from sightd.settings import CameraSettings, Settings
+from sightd.masks import Polygon
+from sightd.settings import CalibrationSettings, CameraSettings, Settings
 from sightd.types import Detections
 
-__all__ = ["CameraPlan", "Plan", "Rule", "plan_for"]
+__all__ = ["CameraPlan", "Collection", "Plan", "Rule", "plan_for"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class CameraPlan:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one camera reports."""
+    """What becomes of one camera's frames."""
 
     min_score: float
     #: Class indices; None reports all.
     classes: Optional[FrozenSet[int]] = None
+    #: Painted over in the frames that are kept.
+    masks: Tuple[Polygon, ...] = ()
 
     def applied(self, found: Detections) -> Detections:
         """Those of *found* that this camera reports."""
@@ -41,6 +45,18 @@ class Rule:
         if self.classes is not None:
             keep &= np.isin(found.classes, list(self.classes))
         return Detections(found.boxes[keep], found.scores[keep], found.classes[keep])
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The calibration set that frames are added to, its bounds, and how often each camera is considered."""
+
+    folder: Path
+    max_frames: int
+    max_bytes: int
+    #: 0: none.
+    max_age_s: float
+    interval_s: float
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class Plan:
     #: IoU above which NMS drops the lower of two boxes of a class.
     nms_iou: float = 0.45
     max_objects: int = 100
+    #: None: no frames are kept.
+    collection: Optional[Collection] = None
 
     @property
     def min_score(self) -> float:
@@ -74,11 +92,13 @@ def plan_for(settings: Settings, manifest: Manifest) -> Plan:
         name: Rule(
             min_score=output.min_score if camera.min_score is None else camera.min_score,
             classes=_class_indices(camera.labels, manifest.labels, name),
+            masks=tuple(camera.masks),
         )
         for name, camera in settings.cameras.items()
         if camera.enabled
     }
-    return Plan(cameras, rules, settings.nms_iou or output.nms_iou, settings.max_objects)
+    collection = _collection(settings.calibration)
+    return Plan(cameras, rules, settings.nms_iou or output.nms_iou, settings.max_objects, collection)
 
 
 def _camera(name: str, camera: CameraSettings) -> CameraPlan:
@@ -86,6 +106,13 @@ def _camera(name: str, camera: CameraSettings) -> CameraPlan:
         return CameraPlan(camera.address(), camera.max_fps, camera.pace, camera.loop)
     except ConfigError as error:
         raise ConfigError(f"cameras.{name}.{error}") from error
+
+
+def _collection(wanted: CalibrationSettings) -> Optional[Collection]:
+    if not wanted.enabled:
+        return None
+    max_age_s = wanted.max_age_days * 86400.0
+    return Collection(wanted.folder, wanted.max_frames, wanted.max_mb << 20, max_age_s, wanted.interval_s)
 
 
 def _class_indices(wanted: Optional[List[str]], labels: Sequence[str], camera: str) -> Optional[FrozenSet[int]]:

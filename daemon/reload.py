@@ -13,7 +13,9 @@ from .plan import Plan
 __all__ = ["merged", "outcome"]
 
 #: Keys of the settings file that a reload applies; all others are read once.
-_RELOADABLE = frozenset({"camera_defaults", "cameras", "log_level", "max_objects", "nms_iou", "stats_interval_s"})
+_RELOADABLE = frozenset(
+    {"calibration", "camera_defaults", "cameras", "log_level", "max_objects", "nms_iou", "stats_interval_s"}
+)
 
 
 def merged(running: Settings, wanted: Settings) -> Settings:

@@ -1,9 +1,10 @@
 """The service: starts the threads in order, watches over them, and stops them in the reverse order.
 
     camera × N ──▶ FrameSlots ──▶ inference ──▶ Queue(2) ──▶ analysis ──▶ Outbox ──▶ publisher
+                                                                └────▶ collector ──▶ calibration set
 
-A camera retries for ever and a broker may be away for ever; any other failure stops the service, and its
-supervisor (systemd) starts it again.
+A camera retries for ever, a broker may be away for ever and the collector may fail; any other failure stops the
+service, and its supervisor (systemd) starts it again.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from sightd.engines import Engine
 from sightd.errors import ConfigError, SightdError
 from sightd.redact import redact
 from sightd.settings import Settings
+from sightd.types import Detections
 
 from .broker import broker_options
 from .cameras import Cameras
+from .collector import Collector
 from .counters import Counters
 from .messages import ConfigMessage, EngineInfo, InfoMessage, encode
 from .notify import Notifier
@@ -57,7 +60,7 @@ _FEEDINGS = 4
 _EXTENSION_S = 30.0
 #: How long each stage may take to finish its work when the service stops, in seconds. A camera that is just
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
-_CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 3.0
+_CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _COLLECTOR_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 2.0, 3.0
 
 
 class Service:
@@ -88,7 +91,10 @@ class Service:
         self.counters = Counters()
         self._publisher = Publisher(broker_options(settings), self._topics, self._outbox)
         self._progress = {"inference": Progress(), "analysis": Progress(), "publisher": self._publisher.progress}
-        self._stats = StatsReader(self.counters, self._slots.dropped, self._outbox, self._publisher, self._boot_id)
+        self._collector = Collector(lambda: self._plan)
+        self._stats = StatsReader(
+            self.counters, self._slots.dropped, self._outbox, self._publisher, self._collector.stats, self._boot_id
+        )
         self._asked_to_stop = self._asked_to_reload = False
         self._stop = threading.Event()
         self._hang_up = threading.Event()
@@ -108,7 +114,8 @@ class Service:
         publisher = StageThread("publisher", self._publish, self._on_failure)
         analysis = StageThread("analysis", self._analyse, self._on_failure)
         inference = StageThread("inference", self._infer, self._on_failure)
-        for stage in (publisher, analysis, inference):
+        collector = StageThread("collector", self._collect, lambda name: self._collector.fail())
+        for stage in (publisher, collector, analysis, inference):
             stage.start()
         self._say_what_runs()
         self._say(ConfigMessage(at=round(time.time(), 3), result="started"))
@@ -124,6 +131,7 @@ class Service:
         join_all([inference], _INFERENCE_S)
         join_all([analysis], _ANALYSIS_S)
         self._hang_up.set()
+        join_all([collector], _COLLECTOR_S)
         join_all([publisher], _PUBLISHER_S)
         self._outbox.close()
         if self._failed:
@@ -205,7 +213,15 @@ class Service:
         reporter = Reporter(
             lambda: self._plan, self._manifest.labels, self._topics, self._outbox, self.counters, self._boot_id
         )
-        analyse(self._results, lambda: self._plan, reporter, self._progress["analysis"])
+
+        def sink(inferred: Inferred, found: List[Detections]) -> None:
+            reporter(inferred, found)
+            self._collector.consider(inferred, found)
+
+        analyse(self._results, lambda: self._plan, sink, self._progress["analysis"])
+
+    def _collect(self) -> None:
+        self._collector.run(self._hang_up)
 
     def _infer(self) -> None:
         started = time.monotonic()

@@ -5,10 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Mapping
+from typing import Callable, Mapping
 
 from .counters import Counters
-from .messages import CAMERA_DISABLED, CAMERA_ONLINE, CameraStats, EngineStats, PublisherStats, QueueStats, StatsMessage
+from .messages import (
+    CAMERA_DISABLED,
+    CAMERA_ONLINE,
+    CalibrationStats,
+    CameraStats,
+    EngineStats,
+    PublisherStats,
+    QueueStats,
+    StatsMessage,
+)
 from .outbox import Outbox
 from .publisher import Publisher
 
@@ -19,10 +28,17 @@ class StatsReader:
     """Makes one :class:`StatsMessage` after another; rates are those since the last one. One thread."""
 
     def __init__(
-        self, counters: Counters, dropped: Mapping[str, int], outbox: Outbox, publisher: Publisher, boot_id: str
+        self,
+        counters: Counters,
+        dropped: Mapping[str, int],
+        outbox: Outbox,
+        publisher: Publisher,
+        calibration: Callable[[], CalibrationStats],
+        boot_id: str,
     ) -> None:
         self._counters, self._dropped = counters, dropped
         self._outbox, self._publisher, self._boot_id = outbox, publisher, boot_id
+        self._calibration = calibration
         self._started_at = self._last_at = time.monotonic()
         self._last_received: Counter[str] = Counter()
 
@@ -44,6 +60,7 @@ class StatsReader:
                 denied=self._publisher.denied,
                 last_denial=self._publisher.last_denial,
             ),
+            calibration=self._calibration(),
             rss_mb=_rss_mb(),
         )
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 import msgspec
 
@@ -26,6 +26,8 @@ __all__ = [
     "OutputSpec",
     "Profile",
     "open_bundle",
+    "replace_bundle",
+    "replace_durably",
     "sha256_of",
     "write_bundle",
 ]
@@ -33,6 +35,7 @@ __all__ = [
 #: Version of the manifest's layout; a reader refuses any other.
 SCHEMA = 1
 MANIFEST = "manifest.json"
+PARTIAL = ".partial"
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
@@ -118,6 +121,8 @@ class Manifest:
     build: Dict[str, Any] = field(default_factory=dict)
     #: sha256 of the manifest that this bundle replaced, else "".
     parent: str = ""
+    #: Names of the extras: files for people, beside the engine; filled in by write_bundle.
+    extras: List[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,13 @@ class Bundle:
     @property
     def engine_file(self) -> Path:
         return self.folder / self.manifest.engine.file
+
+    @property
+    def files(self) -> Dict[str, Path]:
+        """Name -> path of all that belongs to the bundle and is there, but for the manifest."""
+        names = [self.manifest.engine.file, *self.manifest.extras]
+        paths = {name: self.folder / name for name in names if Path(name).name == name}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -158,12 +170,38 @@ def write_bundle(folder: Path, engine_file: Path, manifest: Manifest, extras: Ma
 
     :raises BundleError: it can't be written, a full disk for instance; a bundle that was there stays valid.
     """
+    digest = sha256_of(engine_file)
+    name = f"engine-{digest[:12]}{engine_file.suffix}"
+    engine = replace(manifest.engine, file=name, sha256=digest, size=engine_file.stat().st_size)
+    path = folder / MANIFEST
+    parent = sha256_of(path) if path.exists() else ""
+    complete = replace(manifest, engine=engine, parent=parent, extras=sorted(extras))
+    content = msgspec.json.format(msgspec.json.encode(complete), indent=2)
+    return replace_bundle(folder, {name: engine_file, **extras}, content)
+
+
+def replace_bundle(folder: Path, files: Mapping[str, Path], manifest: bytes) -> Bundle:
+    """Make *folder* the bundle of *files* (name in the bundle -> file to copy) and the *manifest* that describes them.
+
+    Files of the bundle that was there, and what a killed writer left, go; other files are not touched.
+
+    :raises BundleError: as :func:`write_bundle`.
+    """
     try:
-        return _write(folder, engine_file, manifest, extras)
+        folder.mkdir(parents=True, exist_ok=True)
+        replaced = _names_of(folder)
+        for left in folder.glob(f".*{PARTIAL}"):
+            left.unlink()
+        for name, source in files.items():
+            replace_durably(folder / name, source.read_bytes())
+        replace_durably(folder / MANIFEST, manifest)
+        for name in replaced - set(files):
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise BundleError(
             f"{folder}: the bundle can't be written ({error.strerror}); what was there before is kept"
         ) from error
+    return Bundle(folder, _decode(folder / MANIFEST, manifest))
 
 
 def sha256_of(path: Path) -> str:
@@ -175,25 +213,9 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, engine_file: Path, manifest: Manifest, extras: Mapping[str, Path]) -> Bundle:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
-    digest = sha256_of(engine_file)
-    name = f"engine-{digest[:12]}{engine_file.suffix}"
-    engine = replace(manifest.engine, file=name, sha256=digest, size=engine_file.stat().st_size)
-    complete = replace(manifest, engine=engine, parent=sha256_of(path) if path.exists() else "")
-    for target, source in {name: engine_file, **extras}.items():
-        _replace_durably(folder / target, source.read_bytes())
-    _replace_durably(path, msgspec.json.format(msgspec.json.encode(complete), indent=2))
-    for stale in folder.glob("engine-*"):
-        if stale.name != name:
-            stale.unlink()
-    return Bundle(folder, complete)
-
-
-def _replace_durably(target: Path, content: bytes) -> None:
+def replace_durably(target: Path, content: bytes) -> None:
     """Write beside *target*, flush to disk, rename over it: readers see the old file or the new one."""
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{target.name}{PARTIAL}")
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -208,6 +230,16 @@ def _replace_durably(target: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _names_of(folder: Path) -> Set[str]:
+    """The files of the bundle in *folder*, and engines that no manifest names: a killed writer leaves them."""
+    engines = {path.name for path in folder.glob("engine-*")}
+    try:
+        manifest = _decode(folder / MANIFEST, _read_bounded(folder / MANIFEST))
+    except (BundleError, FileNotFoundError):
+        return engines
+    return engines | set(Bundle(folder, manifest).files)
 
 
 def _read_bounded(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, List, Tuple, cast
+from typing import Iterable, Iterator, List, Literal, Tuple, cast
 
 import cv2
 import msgspec
@@ -16,10 +16,31 @@ from .errors import CalibrationError
 from .frame_filters import look_at
 from .types import Image
 
-__all__ = ["FRAMES", "INDEX", "Entry", "dataset_sha256", "indexed", "read_entries", "read_image", "stratum"]
+__all__ = [
+    "FRAMES",
+    "INDEX",
+    "Busyness",
+    "Entry",
+    "Light",
+    "busyness",
+    "dataset_sha256",
+    "indexed",
+    "light",
+    "read_entries",
+    "read_image",
+    "stratum",
+]
 
 INDEX = "index.jsonl"
 FRAMES = "frames"
+
+#: Below the first: what a camera sees at night without a lamp; from the second on: what it sees by day.
+_DARK_LUMA, _BRIGHT_LUMA = 50.0, 100.0
+#: From so many objects on a frame is busy.
+_BUSY_OBJECTS = 3
+
+Light = Literal["dark", "dim", "bright"]
+Busyness = Literal["empty", "some", "busy", "unknown"]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 
@@ -44,6 +65,8 @@ class Entry:
     thumbnail: str
     #: Of the file.
     sha256: str
+    #: How many the daemon detected in it; -1: nobody looked.
+    objects: int = -1
 
 
 def read_entries(folder: Path) -> List[Entry]:
@@ -81,6 +104,22 @@ def dataset_sha256(entries: Iterable[Entry]) -> str:
 def stratum(entry: Entry) -> Tuple[str, int]:
     """Camera and hour of the day (UTC): a set is to be spread over these."""
     return entry.camera, int(entry.captured_at // 3600) % 24
+
+
+def light(entry: Entry) -> Light:
+    """How bright the picture is. Fixed bounds, so that a frame never changes its stratum."""
+    if entry.luma < _DARK_LUMA:
+        return "dark"
+    return "dim" if entry.luma < _BRIGHT_LUMA else "bright"
+
+
+def busyness(entry: Entry) -> Busyness:
+    """How much there is to detect in it."""
+    if entry.objects < 0:
+        return "unknown"
+    if entry.objects == 0:
+        return "empty"
+    return "some" if entry.objects < _BUSY_OBJECTS else "busy"
 
 
 def indexed(folder: Path) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .types import Image
 
-__all__ = ["DUPLICATE_BITS", "Look", "distances", "look_at"]
+__all__ = ["DUPLICATE_BITS", "Look", "distances", "is_corrupt", "look_at"]
 
 # The figures below were measured at this length on 325 pictures (4 clips, 120 COCO photographs), each also darkened
 # to an eighth, fogged, made noisy, blurred and with a camera's text overlay.
@@ -28,6 +28,16 @@ FLAT_SPREAD = 8
 #: eighth of the light without its noise). Blurred by a Gaussian of 1 % of the width they have 0.002 and 99 of 100 are
 #: refused; noise on top of the blur lets 40 through.
 BLURRED_SHARPNESS = 0.006
+
+#: Least share of a band's width in which columns have one colour from its top to its bottom: how FFmpeg fills what is
+#: missing of a key frame. Intact pictures have up to 0.05 (an eighth of the light and JPEG quality 20), key frames with
+#: flipped bytes (H.264, MPEG-4) 0.27 to 1.0. Damage to the frames between looks like a picture and is not seen; it
+#: ends with the next key frame.
+SMEARED = 0.2
+_BANDS, _COLUMNS = 6, 16
+
+#: Least share of the height, from below, in the flat mid-grey of a decoder that got nothing for it.
+GREY_SHARE = 0.1
 
 # The sharpness of the best quarter of a picture: half of it may be sky, and a text overlay on a few tiles, which is
 # always sharp, must not pass for the scene.
@@ -79,6 +89,11 @@ def look_at(image: Image) -> Look:
     )
 
 
+def is_corrupt(image: Image) -> bool:
+    """Whether part of *image* was lost on the way, a smear or grey in its place (1.5 ms at 1280 x 720)."""
+    return _smear(image) >= SMEARED or _ends_in_grey(image)
+
+
 def distances(dhashes: Sequence[str], others: Sequence[str]) -> NDArray[np.int32]:
     """[len(dhashes), len(others)] int32: in how many of 64 bits they differ."""
     agreement: NDArray[np.float32] = _signs(dhashes) @ _signs(others).T
@@ -99,3 +114,20 @@ def _sharpness(grey: NDArray[Any]) -> float:
     laplacian = cv2.Laplacian(grey, cv2.CV_32F)
     tiles = cv2.resize(laplacian * laplacian, _TILES, interpolation=cv2.INTER_AREA)
     return float(np.percentile(tiles, _TILE_PERCENTILE)) / max(float(grey.var()), 1.0)
+
+
+def _smear(image: Image) -> float:
+    """The largest share of one of six bands where columns are flat, but differ from their neighbours."""
+    height, width = image.shape[0] // _BANDS, image.shape[1] // _COLUMNS
+    if height < 8 or width < 1:
+        return 0.0
+    green = image[: height * _BANDS, : width * _COLUMNS, 1].reshape(_BANDS, height, width * _COLUMNS)
+    low, high = green.min(axis=1), green.max(axis=1)
+    uneven = (high - low).reshape(_BANDS, width, _COLUMNS).max(axis=2)
+    columns = high.reshape(_BANDS, width, _COLUMNS)
+    return float(((uneven <= 2) & (columns.max(axis=2) - columns.min(axis=2) > 6)).mean(axis=1).max())
+
+
+def _ends_in_grey(image: Image) -> bool:
+    bottom = image[-max(1, round(image.shape[0] * GREY_SHARE)) :]
+    return bool(bottom.min() >= 125 and bottom.max() <= 131)

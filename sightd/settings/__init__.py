@@ -5,6 +5,7 @@ from __future__ import annotations
 from .load import load_settings, parse_settings
 from .models import (
     DEFAULT_CONFIG,
+    AgreementSettings,
     CalibrationSettings,
     CameraDefaults,
     CameraSettings,
@@ -19,6 +20,7 @@ from .starter import assigned, starter
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "AgreementSettings",
     "CalibrationSettings",
     "CameraDefaults",
     "CameraSettings",

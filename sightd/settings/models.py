@@ -13,11 +13,13 @@ from typing import Any, Dict, List, Literal, Optional
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from .camera_url import takes_password, with_password
+from .masks import Masks
 from .secrets import read_secret
 from .values import CameraName, FilePath, Host, NodeName, Text, TopicPrefix, Url
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "AgreementSettings",
     "CalibrationSettings",
     "CameraDefaults",
     "CameraSettings",
@@ -119,11 +121,54 @@ class EngineSettings(_Section):
 
 
 class CalibrationSettings(_Section):
-    """Where the daemon keeps frames for the next conversion, and how many."""
+    """Where frames are kept for the next conversion, how many, and whether the daemon adds to them."""
 
+    enabled: bool = Field(
+        default=False,
+        description="Whether the daemon adds frames while it runs: pictures of all that its cameras see, see masks",
+    )
     folder: FilePath = Field(default=Path("/var/lib/sightd/calibration"), description="Folder of the calibration set")
     max_frames: int = Field(default=1024, ge=1, description="Most frames to keep")
     max_mb: int = Field(default=2048, ge=1, description="Most disk space to use, in megabytes")
+    max_age_days: int = Field(default=0, ge=0, description="Remove frames older than so many days; 0: never")
+    interval_s: int = Field(
+        default=60, ge=1, description="The daemon considers one frame of each camera in so many seconds"
+    )
+
+
+class AgreementSettings(_Section):
+    """What an INT8 engine must reach on held-out frames to be shipped; docs/agreement.md derives the defaults."""
+
+    min_score: float = Field(
+        default=0.3, gt=0, lt=0.9, description="Score from which a box is reported; the conversion judges around it"
+    )
+    margin: float = Field(
+        default=0.1,
+        gt=0,
+        lt=0.5,
+        description="How far above min_score a reference box must lie to be evidence: nearer ones flip in any build",
+    )
+    iou: float = Field(default=0.5, gt=0, lt=1, description="Overlap from which two boxes are the same")
+    min_evidence: int = Field(default=200, ge=1, description="Reference boxes without which there is no verdict")
+    min_ap: float = Field(default=0.82, ge=0, le=1, description="AP over IoU .50:.95, the reference's boxes being true")
+    min_ap50: float = Field(default=0.9, ge=0, le=1, description="AP at IoU .50")
+    min_recall: float = Field(default=0.96, ge=0, le=1, description="Share of the evidence that is found again")
+    min_precision: float = Field(
+        default=0.97, ge=0, le=1, description="Share of the reported boxes that the reference explains"
+    )
+    min_matched_iou: float = Field(default=0.9, ge=0, le=1, description="Mean overlap of the boxes found again")
+    max_score_shift: float = Field(default=0.03, ge=0, le=1, description="Mean change of the score, either way")
+    interval_slack: float = Field(
+        default=0.03,
+        ge=0,
+        le=1,
+        description="How far the worse end of a 95 % interval may miss a limit that the figure itself reaches",
+    )
+    min_group_evidence: int = Field(
+        default=20, ge=1, description="Reference boxes from which a class or a camera is judged by itself"
+    )
+    min_class_recall: float = Field(default=0.8, ge=0, le=1, description="Recall of every such class")
+    min_camera_recall: float = Field(default=0.85, ge=0, le=1, description="Recall on every such camera")
 
 
 class CameraDefaults(_Section):
@@ -135,6 +180,10 @@ class CameraDefaults(_Section):
     )
     labels: Optional[List[Text]] = Field(default=None, min_length=1, description="Labels to report; null: all")
     enabled: bool = Field(default=True, description="Whether the camera is looked at")
+    masks: Masks = Field(
+        default=[],
+        description="Areas that kept frames do not show, each as corners [x, y] in shares 0 to 1; detection sees them",
+    )
     loop: bool = Field(default=True, description="Files only: begin again at the end")
     pace: Literal["live", "fast"] = Field(
         default="live", description="Files only: live plays at the file's rate, fast does not wait"
@@ -190,6 +239,9 @@ class Settings(_Section):
     stats_interval_s: int = Field(default=10, ge=1, description="Seconds from one stats message to the next")
     calibration: CalibrationSettings = Field(
         default=CalibrationSettings(), description="Frames that are kept for the next conversion"
+    )
+    agreement: AgreementSettings = Field(
+        default=AgreementSettings(), description="What sightd convert --config demands of an INT8 engine"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe messages to log"

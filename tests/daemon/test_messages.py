@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from daemon import messages
 from daemon.messages import (
+    CalibrationStats,
     CameraStats,
     ConfigMessage,
     DetectionsMessage,
@@ -48,6 +49,7 @@ STATS = StatsMessage(
     engine=EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5),
     queue=QueueStats(depth=0, dropped=0),
     publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1, denied=0, last_denial=""),
+    calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
 )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.plan import CameraPlan, Plan, Rule, plan_for
+from daemon.plan import CameraPlan, Collection, Plan, Rule, plan_for
 from sightd.errors import ConfigError
 from sightd.settings import parse_settings
 from tests.parts.daemon import MANIFEST
@@ -51,3 +51,14 @@ def test_a_label_that_the_model_does_not_have_is_an_error_with_a_hint(wrong: str
 
 def test_an_address_is_not_shown_with_the_plan() -> None:
     assert "canary" not in repr(planned("cameras: {yard: {url: 'rtsp://u:canary@h/1'}}"))
+
+
+def test_frames_are_kept_only_when_asked_for_and_masked_camera_by_camera() -> None:
+    assert planned("cameras: {yard: {url: rtsp://h/1}}").collection is None
+    plan = planned(
+        "calibration: {enabled: true, folder: /k, max_frames: 9, max_mb: 2, max_age_days: 3, interval_s: 5}\n"
+        "cameras: {yard: {url: rtsp://h/1, masks: [[[0, 0], [1, 0], [1, 1]]]}, gate: {url: rtsp://h/2}}"
+    )
+    assert plan.collection == Collection(Path("/k"), 9, 2 << 20, 3 * 86_400, 5)
+    assert plan.rules["yard"].masks == (((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),)
+    assert plan.rules["gate"].masks == ()

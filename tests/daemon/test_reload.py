@@ -49,6 +49,25 @@ def test_thresholds_and_the_log_level_are_applied(change: str) -> None:
     assert (told.result, told.changed, told.restart_needed) == ("applied", [], [])
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "calibration: {enabled: true}"),
+        ("calibration: {enabled: true}", "calibration: {enabled: true, folder: /elsewhere, max_age_days: 3}"),
+    ],
+)
+def test_where_and_whether_frames_are_kept_is_applied(before: str, after: str) -> None:
+    told = step(BASE + before, BASE + after)
+    assert (told.result, told.changed, told.restart_needed) == ("applied", [], [])
+
+
+def test_a_cameras_masks_are_applied() -> None:
+    masked = BASE.replace("h/2", "h/2, masks: [[[0, 0], [1, 0], [1, 1]]]")
+    told = step(BASE, masked)
+    assert (told.result, told.changed) == ("applied", ["gate"])
+    assert both(BASE)[1].cameras == both(masked)[1].cameras, "no camera is opened anew for it"
+
+
 def test_what_needs_a_restart_is_named_by_its_key_and_not_applied() -> None:
     after = BASE + "node: barn\nmqtt: {host: other, username: me, password: canary}\nengine: {threads: 1}\n"
     told = step(BASE, after)

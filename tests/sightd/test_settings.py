@@ -144,6 +144,9 @@ def test_cameras_of_another_shape_are_a_mistake(cameras: str) -> None:
         ("camera_defaults: {labels: []}", "at least 1 item"),
         ("camera_defaults: {min_score: 2}", "must be less than or equal to 1"),
         ("camera_defaults: {url: x.mp4}", "unknown key"),
+        ("calibration: {enabled: 1}", "must be true or false"),
+        ("calibration: {max_age_days: -1}", "must be greater than or equal to 0"),
+        ("calibration: {interval_s: 0}", "must be greater than or equal to 1"),
     ],
 )
 def test_a_value_out_of_bounds_is_a_mistake(line: str, complaint: str) -> None:
@@ -344,3 +347,33 @@ def test_a_url_becomes_independent_of_the_working_folder(url: str, normal: str) 
 def test_a_url_that_can_not_work_is_refused(url: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         normalise(url, Path("/conf"))
+
+
+@pytest.mark.parametrize(
+    ("masks", "complaint"),
+    [
+        ("left", "must be a list of masks, each a list of corners [x, y], for example [[["),
+        ("[[0, 0], [1, 0], [1, 1]]", "mask 1 must be a list of 3 to 100 corners [x, y]"),
+        ("[[[0, 0], [1, 0]]]", "mask 1 must be a list of 3 to 100 corners"),
+        (f"[{[[0, 0]] * 101}]", "mask 1 must be a list of 3 to 100 corners"),
+        ("[[[0, 0], [1, 0], [1]]]", "mask 1, corner 3 must be [x, y]"),
+        ("[[[0, 0], [1, 0], [1, true]]]", "mask 1, corner 3 must be [x, y]"),
+        ("[[[0, 0], [1, 0], [1, 1.01]]]", "mask 1, corner 3 is outside the picture: x and y are shares"),
+        ("[[[0, 0], [640, 0], [640, 480]]]", "mask 1, corner 2 is outside the picture"),
+        ("[[[0, 0], [1, 0], [1, 1]], [[0, 0], [0.5, 0.5], [1, 1]]]", "mask 2 covers nothing"),
+        ("[[[0, 0], [1, 1], [1, 0], [0, 1]]]", "mask 1 crosses itself: give its corners in the order"),
+    ],
+)
+def test_a_mask_that_would_not_hide_what_it_was_meant_to_is_a_mistake(masks: str, complaint: str) -> None:
+    found = mistake(f"cameras: {{yard: {{url: x.mp4, masks: {masks}}}}}")
+    assert found.startswith("1: cameras.yard.masks: ")
+    assert complaint in found
+
+
+def test_masks_are_corners_as_shares_and_each_camera_may_have_its_own() -> None:
+    settings = parse(
+        "camera_defaults: {masks: [[[0, 0], [1, 0], [1, 0.1], [0, 0.1]]]}\n"
+        "cameras: {a: {url: x.mp4}, b: {url: y.mp4, masks: []}}"
+    )
+    assert settings.cameras["a"].masks == [((0.0, 0.0), (1.0, 0.0), (1.0, 0.1), (0.0, 0.1))]
+    assert settings.cameras["b"].masks == []
