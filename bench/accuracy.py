@@ -16,7 +16,7 @@ from converter.graph import OUR_PREFIX
 from converter.measure import detect
 from converter.progress import Silent
 from converter.reference import Reference
-from converter.search import Recipe, search
+from converter.search import Limits, Recipe, search
 from converter.verdict import choose
 from converter.workshop import Workshop
 from sightd.bundle import OutputSpec
@@ -70,7 +70,7 @@ def _measure(model: RealModel, calibration: Path, folder: Path) -> Dict[str, Any
     gate = Gate.open(reference, frames, spec, OutputSpec(), batches=[1, 4], progress=Silent())
     workshop = Workshop(finished, frames, gate, folder, Silent())
     floats = workshop.judge_float()
-    trials = search(workshop.prepare(), workshop.attempt, _MAX_TRIALS)
+    trials = search(workshop.prepare(), workshop.attempt, Limits(_MAX_TRIALS))
     verdict = choose(floats, trials)
     naive = _naive(workshop, folder / "naive.onnx")
     judged = gate.judge(KIND, naive, "naive INT8")

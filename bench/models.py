@@ -32,6 +32,7 @@ class RealModel:
 MODELS: Tuple[RealModel, ...] = (
     RealModel("yolox_nano", "models/yolox_nano/yolox_nano.onnx"),
     RealModel("centernet_mbv3", "models/centernet_mbv3/centernet_mbv3_512.onnx"),
+    RealModel("fastestdet", "models/fastestdet/FastestDet.onnx"),
 )
 
 

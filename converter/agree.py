@@ -2,40 +2,47 @@
 
 The reference is the unfinished float model behind its own preprocessing (:mod:`converter.reference`), so
 wrong resizing, a wrong decode and a ruined engine all show; an input spec that is wrong for the model does
-not, for both sides follow it. A reference box counts towards recall when it
-is scored at least ``min_score + margin`` and is recovered when a candidate box of its class, scored at least
-``min_score``, overlaps it by ``iou`` or more: boxes near the threshold flip in any build, honest or not.
+not, for both sides follow it. The rule of the verdict is in :mod:`converter.judge`; docs/agreement.md derives
+its limits.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.calibration_entries import Entry
 from sightd.types import Detections
 
-__all__ = ["Agreement", "Thresholds", "agreement", "iou_matrix", "match"]
+from .bootstrap import blocks, interval, resamples
+from .comparison import Comparison, Figures, Levels, compare
+from .judge import Group, Interval, Verdict, judge
+from .thresholds import LEAST, Thresholds
+
+__all__ = ["Agreement", "Thresholds", "WorstFrame", "agreement", "levels"]
+
+_RESAMPLES = 400
+_WORST = 12
+#: Score shifts are counted in bins of .02.
+_SHIFT_EDGES = np.round(np.linspace(-0.5, 0.5, 51), 2)
+_INTERVALS = ("ap", "ap50", "recall", "precision", "matched_iou", "score_shift")
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """What an engine must reach; docs/agreement.md derives the defaults from measured honest and ruined engines."""
+class WorstFrame:
+    """A frame on which the two differ most."""
 
-    #: Score from which a box is reported.
-    min_score: float = 0.3
-    #: How far above min_score a reference box must lie to count.
-    margin: float = 0.1
-    iou: float = 0.5
-    #: Reference boxes without which nothing can be said.
-    min_evidence: int = 200
-    min_ap50: float = 0.95
-    min_recall: float = 0.95
-    #: Boxes that no reference box (of any score >= min_score - margin) explains, a frame.
-    max_extra: float = 0.5
-    min_matched_iou: float = 0.80
+    #: Its place among the judged frames, and the picture's path in the calibration set.
+    frame: int
+    file: str
+    camera: str
+    ap50: float
+    #: Evidence that was not found, and reported boxes that nothing explains.
+    missed: int
+    extra: int
 
 
 @dataclass(frozen=True)
@@ -45,159 +52,147 @@ class Agreement:
     frames: int
     #: Reference boxes that count (score >= min_score + margin).
     evidence: int
-    #: Average precision at IoU 0.5 of the candidate against the reference's boxes, over all classes.
     ap50: float
     recall: float
-    #: Candidate boxes a frame that nothing in the reference explains.
     extra: float
-    #: Mean IoU of the matched pairs, and mean candidate score minus reference score.
     matched_iou: float
     score_shift: float
     #: "agrees", "disagrees" or "insufficient-evidence".
     verdict: str
     #: One sentence for people.
     reason: str
+    #: AP over IoU .50:.95.
+    ap: float = 0.0
+    precision: float = 0.0
+    #: The 5th and 95th percentile of the score shifts.
+    shift_p5: float = 0.0
+    shift_p95: float = 0.0
+    #: Figure -> low and high end of its 95 % interval (bootstrap over blocks of frames).
+    intervals: Dict[str, Interval] = field(default_factory=dict)
+    #: Figure -> the least value that was needed.
+    needed: Dict[str, float] = field(default_factory=dict)
+    #: By label and by camera, most evidence first.
+    classes: List[Group] = field(default_factory=list)
+    cameras: List[Group] = field(default_factory=list)
+    #: Counts of score shifts in bins of .02 from -.5 to .5, the outer ones open.
+    shift_counts: List[int] = field(default_factory=list)
+    worst: List[WorstFrame] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
         return self.verdict == "agrees"
 
     def as_dict(self) -> Dict[str, Any]:
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        """All of it, JSON-able, rounded to four places."""
+        data: Dict[str, Any] = _rounded(self)
+        return data
 
 
-@dataclass(frozen=True)
-class _FrameMatch:
-    """One frame: for each counted reference box its IoU and score shift (IoU 0: missed), and the extra boxes."""
-
-    ious: NDArray[np.float32]
-    shifts: NDArray[np.float32]
-    extra: int
-
-
-def agreement(reference: Sequence[Detections], candidate: Sequence[Detections], thresholds: Thresholds) -> Agreement:
+def agreement(
+    reference: Sequence[Detections],
+    candidate: Sequence[Detections],
+    thresholds: Thresholds,
+    *,
+    entries: Sequence[Entry] = (),
+    labels: Sequence[str] = (),
+) -> Agreement:
     """Judge *candidate* by *reference*, frame by frame in the same order.
 
-    Both hold every detection down to a score of ``min_score - margin`` or lower, after NMS.
+    Both hold every detection down to ``levels(thresholds).floor`` or lower, after NMS.
+
+    :param entries: of the same frames, for their cameras and times; without them all are one camera's, in order.
+    :param labels: the names of the classes; numbers where there are none.
     """
-    pairs = list(zip(reference, candidate))
-    matches = [_match_frame(truth, found, thresholds) for truth, found in pairs]
-    ious = np.concatenate([m.ious for m in matches]) if matches else np.zeros(0, np.float32)
-    shifts = np.concatenate([m.shifts for m in matches]) if matches else np.zeros(0, np.float32)
-    hit = ious > 0
-    figures = {
-        "ap50": _average_precision(pairs, thresholds),
-        "recall": float(hit.mean()) if len(ious) else 0.0,
-        "extra": sum(m.extra for m in matches) / max(1, len(matches)),
-        "matched_iou": float(ious[hit].mean()) if hit.any() else 0.0,
-        "score_shift": float(shifts[hit].mean()) if hit.any() else 0.0,
+    table = compare(reference, candidate, levels(thresholds))
+    cameras = [entry.camera for entry in entries] or [""] * table.frames
+    times = [entry.captured_at for entry in entries] or list(range(table.frames))
+    weights = resamples(blocks(cameras, times), _RESAMPLES)
+    figures, intervals = table.figures(), _intervals([table.figures(row) for row in weights])
+    classes, by_camera = _classes(table, weights, labels), _cameras(table, weights, cameras)
+    evidence = len(table.iou)
+    verdict: Verdict = judge(figures, intervals, classes, by_camera, evidence, thresholds)
+    shifts = table.shift[table.iou > 0]
+    p5, p95 = np.percentile(shifts, [5, 95]) if len(shifts) else (0.0, 0.0)
+    return Agreement(
+        frames=table.frames,
+        evidence=evidence,
+        verdict=verdict.name,
+        reason=verdict.reason,
+        shift_p5=float(p5),
+        shift_p95=float(p95),
+        intervals=intervals,
+        needed={name: getattr(thresholds, f"min_{name}") for name in LEAST},
+        classes=classes,
+        cameras=by_camera,
+        shift_counts=np.histogram(np.clip(shifts, -0.5, 0.5), _SHIFT_EDGES)[0].tolist(),
+        worst=_worst(table, entries),
+        **vars(figures),
+    )
+
+
+def levels(thresholds: Thresholds) -> Levels:
+    """The scores that boxes are counted by."""
+    return Levels(thresholds.min_score, thresholds.margin, thresholds.iou)
+
+
+def _intervals(replicates: Sequence[Figures]) -> Dict[str, Interval]:
+    return {
+        name: interval(np.array([getattr(figures, name) for figures in replicates], np.float64)) for name in _INTERVALS
     }
-    verdict, reason = _judge(figures, len(ious), thresholds)
-    return Agreement(frames=len(pairs), evidence=len(ious), verdict=verdict, reason=reason, **figures)
 
 
-def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[len(a), len(b)] intersection over union of [N, 4] x1 y1 x2 y2 boxes; 0 where both are empty."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.clip(high - low, 0, None).prod(axis=2)
-    areas = (a[:, 2:] - a[:, :2]).prod(axis=1)[:, None] + (b[:, 2:] - b[:, :2]).prod(axis=1)[None] - inter
-    result: NDArray[np.float32] = inter / np.maximum(areas, 1e-9)
-    return result
+def _classes(table: Comparison, weights: NDArray[np.float64], labels: Sequence[str]) -> List[Group]:
+    rows = []
+    for class_id in np.unique(np.concatenate([table.evidence.class_id, table.extra.class_id])).tolist():
+        name = labels[class_id] if class_id < len(labels) else str(class_id)
+        rows.append(_group(name, table.part(class_id=class_id), weights, table.frames))
+    return sorted(rows, key=lambda row: (-row.evidence, row.name))
 
 
-def match(truth: Detections, found: Detections, iou: float) -> Tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """For each box of *found*, best first: the index of its box in *truth* (-1: none) and their IoU.
-
-    Greedy as COCO does it: each takes the best overlapping box of its class that is still free.
-    """
-    overlap = iou_matrix(found.boxes, truth.boxes)
-    overlap[found.classes[:, None] != truth.classes[None]] = 0
-    indices = np.full(len(found), -1, np.intp)
-    ious = np.zeros(len(found), np.float32)
-    for i in range(len(found) if len(truth) else 0):
-        best = int(overlap[i].argmax())
-        if overlap[i, best] >= iou:
-            indices[i], ious[i] = best, overlap[i, best]
-            overlap[:, best] = 0
-    return indices, ious
+def _cameras(table: Comparison, weights: NDArray[np.float64], cameras: Sequence[str]) -> List[Group]:
+    rows = []
+    for camera in sorted(set(cameras)):
+        frames = np.array([name == camera for name in cameras], bool)
+        rows.append(_group(camera, table.part(frames=frames), weights, int(frames.sum())))
+    return sorted(rows, key=lambda row: (-row.evidence, row.name))
 
 
-def _match_frame(truth: Detections, found: Detections, thresholds: Thresholds) -> _FrameMatch:
-    reported = _above(found, thresholds.min_score)
-    explaining = _above(truth, thresholds.min_score - thresholds.margin)
-    indices, ious = match(explaining, reported, thresholds.iou)
-    best = np.zeros(len(explaining), np.float32)
-    shift = np.zeros(len(explaining), np.float32)
-    hit = indices >= 0
-    best[indices[hit]] = ious[hit]
-    shift[indices[hit]] = reported.scores[hit] - explaining.scores[indices[hit]]
-    counted = explaining.scores >= thresholds.min_score + thresholds.margin
-    return _FrameMatch(best[counted], shift[counted], int((~hit).sum()))
+def _group(name: str, part: Comparison, weights: NDArray[np.float64], frames: int) -> Group:
+    figures = part.figures()
+    drawn = weights[:, part.evidence.frame]
+    with np.errstate(invalid="ignore"):
+        recalls = (drawn * (part.iou > 0)).sum(axis=1) / drawn.sum(axis=1)
+    return Group(
+        name=name,
+        frames=frames,
+        evidence=len(part.iou),
+        recall=figures.recall,
+        recall_interval=interval(recalls),
+        ap=figures.ap,
+        ap50=figures.ap50,
+        extra=len(part.extra.frame) / max(1, frames),
+        score_shift=figures.score_shift,
+    )
 
 
-def _average_precision(pairs: Sequence[Tuple[Detections, Detections]], thresholds: Thresholds) -> float:
-    """Area under the precision-recall curve, 101 points as COCO; truth: reference boxes >= min_score.
-
-    A candidate box that matches a reference box below min_score is neither right nor wrong.
-    """
-    scores: List[float] = []
-    right: List[bool] = []
-    total = 0
-    for truth, found in pairs:
-        explaining = _above(truth, thresholds.min_score - thresholds.margin)
-        indices, _ = match(explaining, found, thresholds.iou)
-        real = explaining.scores >= thresholds.min_score
-        total += int(real.sum())
-        for score, index in zip(found.scores.tolist(), indices.tolist()):
-            if index < 0 or real[index]:
-                scores.append(score)
-                right.append(index >= 0)
-    return interpolated_precision(np.asarray(scores), np.asarray(right, bool), total)
+def _worst(table: Comparison, entries: Sequence[Entry]) -> List[WorstFrame]:
+    """The frames with most boxes missed or extra, worst first."""
+    missed = np.bincount(table.evidence.frame[table.iou == 0], minlength=table.frames)
+    extra = np.bincount(table.extra.frame, minlength=table.frames)
+    rows = []
+    for frame in np.argsort(-(missed + extra), kind="stable")[: _WORST if entries else 0].tolist():
+        only = np.arange(table.frames) == frame
+        ap50 = table.part(frames=only).figures().ap50
+        entry = entries[frame]
+        rows.append(WorstFrame(frame, entry.file, entry.camera, ap50, int(missed[frame]), int(extra[frame])))
+    return rows
 
 
-def interpolated_precision(scores: NDArray[np.float64], right: NDArray[np.bool_], total: int) -> float:
-    """COCO's AP of one IoU threshold: mean over 101 recalls of the best precision at that recall or a higher one."""
-    if total == 0 or len(scores) == 0:
-        return 0.0
-    hits = np.cumsum(right[np.argsort(-scores, kind="stable")])
-    precision = hits / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(hits / total, np.linspace(0, 1, 101) - 1e-12, side="left")
-    return float(np.append(envelope, 0.0)[np.minimum(at, len(envelope))].mean())
-
-
-def _above(detections: Detections, min_score: float) -> Detections:
-    keep = detections.scores >= min_score
-    return Detections(detections.boxes[keep], detections.scores[keep], detections.classes[keep])
-
-
-def _judge(figures: Dict[str, float], evidence: int, thresholds: Thresholds) -> Tuple[str, str]:
-    failures = [
-        f"{name} {value:.3f} ({relation} {bound:g} needed)"
-        for name, value, relation, bound, ok in (
-            ("AP50", figures["ap50"], ">=", thresholds.min_ap50, figures["ap50"] >= thresholds.min_ap50),
-            ("recall", figures["recall"], ">=", thresholds.min_recall, figures["recall"] >= thresholds.min_recall),
-            (
-                "extra boxes a frame",
-                figures["extra"],
-                "<=",
-                thresholds.max_extra,
-                figures["extra"] <= thresholds.max_extra,
-            ),
-            (
-                "matched IoU",
-                figures["matched_iou"],
-                ">=",
-                thresholds.min_matched_iou,
-                figures["matched_iou"] >= thresholds.min_matched_iou,
-            ),
-        )
-        if not ok
-    ]
-    if evidence < thresholds.min_evidence:
-        needed = f"only {evidence} reference boxes in the hold-out, {thresholds.min_evidence} needed"
-        return "insufficient-evidence", f"{needed}: capture busier or more frames"
-    if failures:
-        return "disagrees", "; ".join(failures)
-    return "agrees", f"AP50 {figures['ap50']:.3f}, recall {figures['recall']:.3f} over {evidence} reference boxes"
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return _rounded(vars(value)) if hasattr(value, "__dict__") else value

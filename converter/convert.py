@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 import time
 from pathlib import Path
-from typing import List, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import onnx
 
 from sightd.bundle import ModelRecord, OutputSpec, Profile, sha256_of
 from sightd.errors import BundleError, ModelError
 
+from .agree import Agreement
+from .average_precision import AveragePrecision
+from .builders import onnxruntime as builder
+from .cameras import camera_counts
+from .embeddings import embedder
+from .evidence import Evidence
 from .export import export
 from .finish import FinishedModel, finish
 from .frames import read_frames
 from .gate import Gate
 from .graph import load_onnx, opset_of
+from .ground_truth import LabelledImage, read_ground_truth
+from .half_weights import with_half_weights
+from .labelled import label_precision
 from .labels import read_labels
 from .progress import Progress
 from .reference import Reference
 from .request import Request, Result
-from .search import Trial, search
-from .ship import Evidence, ship
+from .scratch import scratch_folder
+from .search import Limits, Trial, search
+from .ship import ship
 from .verdict import choose
 from .workshop import Workshop
 
@@ -35,13 +44,12 @@ def convert(request: Request, progress: Progress) -> Result:
 
     :raises ModelError: the model can't be read, exported or finished, or the finished float model already
         detects something else than the one that was given.
-    :raises CalibrationError: the frames can't be used.
+    :raises CalibrationError: the frames, or the annotations, can't be used.
     :raises BundleError: the bundle can't be written; one that was there stays.
     """
     try:
-        request.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".sightd-convert-", dir=request.out.parent) as folder:
-            return _convert(request, Path(folder), progress)
+        with scratch_folder(request.out.parent) as folder:
+            return _convert(request, folder, progress)
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         raise BundleError(f"{request.out}: can't be written ({why}); what was there before is kept") from error
@@ -51,7 +59,17 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
     started = time.monotonic()
     model, record = _given(request, folder)
     finished = _finished(request, model)
-    frames = read_frames(request.calibration, count=request.frames, holdout=request.holdout, seed=request.seed)
+    truth = read_ground_truth(request.truth, finished.labels, request.truth_images) if request.truth else []
+    frames = read_frames(
+        request.calibration,
+        count=request.frames,
+        holdout=request.holdout,
+        seed=request.seed,
+        embed=embedder(finished.model, finished.spec),
+        progress=progress,
+        cameras=request.cameras,
+    )
+    progress.say(f"frames of the cameras: {camera_counts([*frames.calibration, *frames.holdout])}")
     progress.say(
         f"{record.name}: {finished.head.family}, {len(finished.labels)} classes, input {finished.spec.width} x "
         f"{finished.spec.height}; {len(frames.calibration)} frames to calibrate on, {len(frames.holdout)} held out"
@@ -65,6 +83,7 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
         thresholds=request.thresholds,
         batches=sorted({1, profile.opt}),
         progress=progress,
+        labels=finished.labels,
     )
     workshop = Workshop(finished, frames, gate, folder, progress)
     floats = workshop.judge_float()
@@ -75,10 +94,48 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
         )
     trials: List[Trial] = []
     if floats.agrees:
-        trials = search(workshop.prepare(), workshop.attempt, request.max_trials)
+        trials = search(workshop.prepare(), workshop.attempt, Limits(request.max_trials, request.max_minutes))
+        frames = frames.with_saturation(workshop.maxima())
     verdict = choose(floats, trials)
-    evidence = Evidence(record, finished, frames, gate, profile, trials, verdict, time.monotonic() - started)
+    noise = {"finished float model": floats, "float16 weights": _half_weights(finished, gate, folder)}
+    files = {"float": workshop.float_file}
+    if verdict.trial:
+        files["int8"] = workshop.file_of(verdict.trial.recipe)
+    evidence = Evidence(
+        record,
+        finished,
+        frames,
+        gate,
+        profile,
+        trials,
+        verdict,
+        time.monotonic() - started,
+        request,
+        floats,
+        noise=noise,
+        labelled=_labelled(truth, files, gate, progress),
+    )
     return Result(ship(request.out, folder, evidence, workshop), verdict)
+
+
+def _half_weights(finished: FinishedModel, gate: Gate, folder: Path) -> Agreement:
+    """The second noise level beside the finished float model: what rounding the weights alone changes."""
+    file = folder / "half-weights.onnx"
+    builder.build_float(with_half_weights(finished.model), file)
+    return gate.judge(builder.KIND, file, "float16 weights on the hold-out")
+
+
+def _labelled(
+    truth: Sequence[LabelledImage], files: Mapping[str, Path], gate: Gate, progress: Progress
+) -> Dict[str, AveragePrecision]:
+    """Real mAP of each of *files* by name; none without labelled pictures."""
+    found = {
+        name: label_precision(truth, builder.KIND, file, gate.spec, gate.output, progress)
+        for name, file in (files.items() if truth else ())
+    }
+    for name, measured in found.items():
+        progress.say(f"{name} on {measured.images} labelled pictures: AP {measured.ap:.4f}, AP50 {measured.ap50:.4f}")
+    return found
 
 
 def _given(request: Request, folder: Path) -> Tuple[onnx.ModelProto, ModelRecord]:

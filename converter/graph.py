@@ -16,6 +16,8 @@ from onnx import helper, numpy_helper
 
 from sightd.errors import ModelError
 
+from .operators import check_operators
+
 __all__ = [
     "OUR_PREFIX",
     "Tensor",
@@ -63,6 +65,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         if path.stat().st_size >= _MAX_BYTES:
             raise ModelError(f"{path}: 2 GiB or more, which ONNX can't hold in one file; give a smaller model")
         model = onnx.load(str(path))
+        check_operators(model)
         onnx.checker.check_model(model)
     except OSError as error:
         raise ModelError(

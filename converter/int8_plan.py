@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from .graph import constants
+from .silu import SILU
 
 __all__ = ["WEIGHT_AXIS", "Plan", "layers", "plan_int8", "watched_tensors"]
 
@@ -34,7 +35,7 @@ _MOVING = frozenset(
 #: Fused into the layer before: no pair between the two.
 _CLAMPING = frozenset(["Relu", "Clip"])
 #: Computed in INT8 where all inputs are INT8 already, so that values need not return to float between two layers.
-_COMPUTING = frozenset(["Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"])
+_COMPUTING = frozenset(["Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid", SILU])
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "mean": (0.408, 0.447, 0.470),
         "std": (0.289, 0.274, 0.278),
     },
+    "fastestdet": {"resize": "stretch", "interpolation": "area", "channel_order": "bgr", "scale": 1 / 255},
     "boxes-scores": {"resize": "letterbox-centre", "pad_value": 114, "channel_order": "rgb", "scale": 1 / 255},
 }
 

@@ -1,8 +1,8 @@
 """INT8 as explicit Q/DQ: quantise/dequantise pairs around layers, with our own ranges.
 
-Every INT8 node reads dequantised tensors and its result is quantised at once: ONNX Runtime and TensorRT fuse
-that into integer kernels. A result has one pair, which its float readers use too; a second, float, path out of
-a layer would prevent the fusion.
+Every INT8 node reads dequantised tensors, and for ONNX Runtime its result is quantised at once: that is what becomes an
+integer kernel. A result has one pair, which its float readers use too; a second, float, path out of a layer would
+prevent the fusion.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .graph import drop_unused_weights
 from .int8_numbers import Affine, activation, bias, constant, weights
 from .int8_plan import WEIGHT_AXIS, Plan, plan_int8
 from .ranges import Ranges
+from .silu import fuse_silu
 from .targets import Target
 
 __all__ = ["quantize"]
@@ -37,12 +38,13 @@ def quantize(
 ) -> onnx.ModelProto:
     """A copy of *model* with Q/DQ pairs around all that can be INT8.
 
-    :param algorithm: one of converter.ranges.ALGORITHMS.
+    :param algorithm: one of converter.clipping.ALGORITHMS.
     :param float_nodes: names of nodes that stay as they are.
     :param scope: "all" or "conv" (see :func:`converter.int8_plan.plan_int8`).
     :raises CalibrationError: *ranges* lack a tensor.
     """
-    return _Writer(model, plan_int8(model, float_nodes, scope), ranges, algorithm, target).written()
+    source = fuse_silu(model) if target.fuse_silu else model
+    return _Writer(source, plan_int8(source, float_nodes, scope), ranges, algorithm, target).written()
 
 
 class _Writer:
@@ -83,7 +85,7 @@ class _Writer:
                 elif node.op_type in ("Add", "Mul", "Concat") and tensor in self._plan.constants:
                     values, affine = constant(np.asarray(self._plan.constants[tensor], np.float32), self._target)
                     node.input[index] = self._constant(f"{node.name}/operand{index}", values, affine)
-        for tensor in node.output:
+        for tensor in node.output if self._target.quantize_results else ():
             if self._plan.consumers.get(tensor) and not self._plan.is_fused(tensor):
                 self._dequantised(tensor)
 
@@ -113,7 +115,7 @@ class _Writer:
     def _read_dequantised(self, node: onnx.NodeProto) -> None:
         for index, tensor in enumerate(node.input):
             made = self._plan.producer.get(tensor)
-            if made is not None and self._plan.is_int8(made):
+            if made is not None and self._plan.is_int8(made) and self._target.quantize_results:
                 node.input[index] = self._dequantised(tensor)
 
     def _is_activation(self, node: onnx.NodeProto, tensor: str) -> bool:
@@ -150,7 +152,7 @@ class _Writer:
     def _affine(self, tensor: str) -> Affine:
         source = self._plan.shares_range_with(tensor)
         if source not in self._affines:
-            low, high = self._ranges.bounds(source, self._algorithm)
+            low, high = self._ranges.bounds(source, self._algorithm, self._target.symmetric)
             self._affines[source] = activation(low, high, self._target)
         return self._affines[source]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 from sightd.bundle import Bundle
 
-from .agree import Thresholds
+from .thresholds import Thresholds
 from .verdict import Verdict
 
 __all__ = ["Request", "Result"]
@@ -35,13 +35,23 @@ class Request:
     #: Width and height in pixels; needed for weights and for graphs that leave it open.
     size: Optional[Tuple[int, int]] = None
     opset: int = 13
-    #: Frames to calibrate on, and to hold out for the gate, at most.
+    #: Frames to calibrate on, and to judge by, at most; the gate takes as many as give evidence enough.
     frames: int = 512
-    holdout: int = 200
+    holdout: int = 500
     seed: int = 0
     #: INT8 engines to build and judge, at most.
     max_trials: int = 12
+    #: After which no further one is begun.
+    max_minutes: float = 60.0
     thresholds: Thresholds = field(default_factory=Thresholds)
+    #: Labelled pictures for a real mAP: annotations in COCO's instances format, and the pictures' folder (None: the
+    #: annotations' own, or "images" in it).
+    truth: Optional[Path] = None
+    truth_images: Optional[Path] = None
+    #: Take the frames of these cameras only; none names all.
+    cameras: Sequence[str] = ()
+    #: The command line that asked, for the report; "" for a program.
+    command: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import DefaultDict, Dict, List, Sequence, Tuple
+from typing import DefaultDict, Dict, Hashable, List, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightd.calibration_entries import Entry, stratum
+from sightd.calibration_entries import Busyness, Entry, Light, busyness, light, stratum
 from sightd.errors import CalibrationError
 from sightd.frame_filters import DUPLICATE_BITS, distances
 
-__all__ = ["choose", "split"]
+__all__ = ["Stratum", "choose", "split", "strata", "thumbnails"]
+
+#: Camera, hour of the day, light, busyness.
+Stratum = Tuple[str, int, Light, Busyness]
 
 #: How often the two parts alternate over a camera's time: often enough that both see day and night of a set of some
 #: days, seldom enough that few frames lie at a border.
@@ -48,19 +51,32 @@ def split(entries: Sequence[Entry], holdout_share: float, seed: int) -> Tuple[Li
     return calibration, holdout
 
 
-def choose(entries: Sequence[Entry], count: int, seed: int) -> List[Entry]:
-    """At most *count* of *entries*, as different as can be, by camera and time; the same ones for the same seed.
+def choose(entries: Sequence[Entry], points: NDArray[np.float32], count: int, seed: int) -> List[int]:
+    """The places in *entries* of at most *count* of them, as different as can be; the same ones for the same seed.
 
-    The strata are camera × hour of the day × third of the camera's luma. Each gives equally many, as far as it has
-    them; within one, greedy k-centre on the thumbnails: always the picture that is least like those chosen.
+    They come in the order of choice, and every beginning of it is a good choice by itself. Every camera and hour has
+    equally many in it, as far as its frames go, and within these every light and busyness; of the frames whose turn
+    it is comes the one that is least like all before (Gonzalez' greedy k-centre).
+
+    :param points: [len(entries), D], what the entries look like: :func:`thumbnails` or better.
+    :param seed: where to begin.
     """
-    generator = np.random.default_rng(seed)
-    strata = _strata(entries)
-    chosen: List[Entry] = []
-    for key, share in _shares({key: len(members) for key, members in strata.items()}, count).items():
-        members = strata[key]
-        chosen += [members[place] for place in _k_centres(_thumbnails(members), share, generator)]
-    return sorted(chosen, key=lambda entry: (entry.camera, entry.captured_at, entry.file))
+    order = sorted(range(len(entries)), key=lambda place: (entries[place].captured_at, entries[place].file))
+    keys = strata([entries[place] for place in order])
+    coarse, fine = _numbered([key[:2] for key in keys]), _numbered(keys)
+    chosen = _k_centres(points[order], coarse, fine, min(count, len(order)), seed)
+    return [order[place] for place in chosen]
+
+
+def strata(entries: Sequence[Entry]) -> List[Stratum]:
+    """The stratum of each entry."""
+    return [(*stratum(entry), light(entry), busyness(entry)) for entry in entries]
+
+
+def thumbnails(entries: Sequence[Entry]) -> NDArray[np.float32]:
+    """[len(entries), 64] float32: 8 x 8 luma, 0 to 255."""
+    data = bytes.fromhex("".join(entry.thumbnail for entry in entries))
+    return np.frombuffer(data, np.uint8).reshape(-1, 64).astype(np.float32)
 
 
 def _by_camera(entries: Sequence[Entry]) -> Dict[str, List[Entry]]:
@@ -85,46 +101,30 @@ def _seen_across_border(members: Sequence[Entry], is_held: NDArray[np.bool_]) ->
     return seen
 
 
-_Stratum = Tuple[str, int, int]
+def _numbered(keys: Sequence[Hashable]) -> NDArray[np.intp]:
+    """[len(keys)] the same number for the same key."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], np.intp)
 
 
-def _strata(entries: Sequence[Entry]) -> Dict[_Stratum, List[Entry]]:
-    """In the order of their keys, members by time."""
-    strata: DefaultDict[_Stratum, List[Entry]] = defaultdict(list)
-    for members in _by_camera(entries).values():
-        terciles = np.quantile([entry.luma for entry in members], (1 / 3, 2 / 3))
-        for entry in members:
-            camera, hour = stratum(entry)
-            strata[camera, hour, int(np.searchsorted(terciles, entry.luma))].append(entry)
-    return dict(sorted(strata.items()))
-
-
-def _shares(sizes: Dict[_Stratum, int], count: int) -> Dict[_Stratum, int]:
-    """*count* dealt out one at a time, in rounds, to the strata that have some left."""
-    shares = dict.fromkeys(sizes, 0)
-    left = min(count, sum(sizes.values()))
-    while left:
-        for key, size in sizes.items():
-            if left and shares[key] < size:
-                shares[key] += 1
-                left -= 1
-    return shares
-
-
-def _thumbnails(entries: Sequence[Entry]) -> NDArray[np.float32]:
-    """[len(entries), 64]."""
-    data = bytes.fromhex("".join(entry.thumbnail for entry in entries))
-    return np.frombuffer(data, np.uint8).reshape(-1, 64).astype(np.float32)
-
-
-def _k_centres(points: NDArray[np.float32], count: int, generator: np.random.Generator) -> List[int]:
-    """Gonzalez' greedy k-centre: each next one is the farthest from all before."""
+def _k_centres(
+    points: NDArray[np.float32], coarse: NDArray[np.intp], fine: NDArray[np.intp], count: int, seed: int
+) -> List[int]:
+    """*count* rows of *points*, each the farthest from all before in the strata that have given least."""
     if not count:
         return []
-    centres = [int(generator.integers(len(points)))]
-    apart = np.linalg.norm(points - points[centres[0]], axis=1)
-    while len(centres) < count:
-        apart[centres[-1]] = -1.0  # equal pictures are at distance 0: none twice
-        centres.append(int(apart.argmax()))
-        apart = np.where(apart < 0, apart, np.minimum(apart, np.linalg.norm(points - points[centres[-1]], axis=1)))
-    return centres
+    of_coarse, of_fine = np.zeros(len(points), np.intp), np.zeros(len(points), np.intp)
+    norms = np.square(points).sum(axis=1)
+    apart = np.full(len(points), np.inf, np.float32)
+    free = np.ones(len(points), bool)
+    chosen = [int(np.random.default_rng(seed).integers(len(points)))]
+    while len(chosen) < count:
+        last = chosen[-1]
+        free[last] = False
+        of_coarse[coarse == coarse[last]] += 1
+        of_fine[fine == fine[last]] += 1
+        # Squared distances; of thumbnails they are whole numbers and exact, so that ties break alike everywhere.
+        apart = np.minimum(apart, norms + norms[last] - 2 * (points @ points[last]))
+        turn = of_coarse * len(points) + of_fine
+        chosen.append(int(np.where(free & (turn == turn[free].min()), apart, -1).argmax()))
+    return chosen

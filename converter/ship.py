@@ -1,43 +1,29 @@
-"""Ships a conversion: the manifest that explains the engine, one annotated picture, the bundle."""
+"""Ships a conversion: the manifest that explains the engine, one annotated picture, the report, the bundle."""
 
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 import cv2
 
 from sightd import __version__
 from sightd.annotate import annotated
-from sightd.bundle import Bundle, Manifest, ModelRecord, Profile, write_bundle
+from sightd.bundle import Bundle, Manifest
+from sightd.bundle_versions import publish
 from sightd.errors import BundleError
 
 from .builders import onnxruntime as builder
-from .finish import FinishedModel
+from .evidence import Evidence
 from .frames import Frames
 from .gate import Gate
+from .report import write_report
 from .search import Trial
-from .verdict import Verdict
 from .workshop import Workshop
 
-__all__ = ["Evidence", "ship"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that was found out on the way."""
-
-    model: ModelRecord
-    finished: FinishedModel
-    frames: Frames
-    gate: Gate
-    profile: Profile
-    trials: Sequence[Trial]
-    verdict: Verdict
-    seconds: float
+__all__ = ["ship"]
 
 
 def ship(out: Path, folder: Path, evidence: Evidence, workshop: Workshop) -> Bundle:
@@ -49,7 +35,9 @@ def ship(out: Path, folder: Path, evidence: Evidence, workshop: Workshop) -> Bun
     file = workshop.file_of(shipped.recipe) if shipped else workshop.float_file
     picture = folder / "annotated.jpg"
     _draw(picture, file, evidence.gate, evidence.finished.labels)
-    return write_bundle(out, file, _manifest(evidence, workshop), {picture.name: picture})
+    manifest = _manifest(evidence, workshop)
+    extras = {**workshop.extras, picture.name: picture, **write_report(folder, file, evidence, workshop, manifest)}
+    return publish(out, file, manifest, extras)
 
 
 def _manifest(evidence: Evidence, workshop: Workshop) -> Manifest:
@@ -70,6 +58,8 @@ def _manifest(evidence: Evidence, workshop: Workshop) -> Manifest:
         agreement={
             "outcome": verdict.outcome.name.lower(),
             **verdict.agreement.as_dict(),
+            "noise": {name: agreement.as_dict() for name, agreement in evidence.noise.items()},
+            "labelled": {name: measured.as_dict() for name, measured in evidence.labelled.items()},
             "trials": [_row(trial) for trial in evidence.trials],
             "notes": list(finished.notes),
         },
@@ -84,10 +74,12 @@ def _calibration(shipped: Trial, frames: Frames, workshop: Workshop) -> Dict[str
         "algorithm": recipe.algorithm,
         "scope": recipe.scope,
         "frames": len(frames.calibration),
-        "holdout": len(frames.holdout),
+        "holdout": shipped.agreement.frames,
         "sha256": frames.sha256,
         "seed": frames.seed,
+        "coverage": frames.coverage.as_dict() if frames.coverage else None,
         "float_layers": workshop.float_layers(recipe),
+        "head": recipe.head,
         "silent_tensors": workshop.silent_tensors(),
     }
 
@@ -98,8 +90,9 @@ def _row(trial: Trial) -> Dict[str, Any]:
         "algorithm": recipe.algorithm,
         "scope": recipe.scope,
         "float_layers": recipe.float_layers,
+        "head": recipe.head,
         "speedup": round(trial.speedup, 3),
-        **trial.agreement.as_dict(),
+        **{key: value for key, value in trial.agreement.as_dict().items() if not isinstance(value, (dict, list))},
     }
 
 
@@ -108,7 +101,7 @@ def _draw(picture: Path, file: Path, gate: Gate, labels: List[str]) -> None:
     counts = [int((truth.scores >= gate.output.min_score).sum()) for truth in gate.truth]
     busiest = max(range(len(counts)), key=counts.__getitem__)
     image = next(image for index, image in enumerate(gate.images()) if index == busiest)
-    found = gate.look(builder.KIND, file, image)
+    found = gate.look(builder.KIND, file, [image])[0]
     if not cv2.imwrite(str(picture), annotated(image, found, labels)):
         raise BundleError(f"{picture}: the annotated picture can't be written; is the disk full?")
 

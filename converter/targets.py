@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["AARCH64", "X86", "X86_VNNI", "Target", "this_machine"]
+__all__ = ["AARCH64", "TENSORRT", "X86", "X86_VNNI", "Target", "this_machine"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,18 @@ class Target:
     reduce_range: bool = False
     #: Biases become INT32; ONNX Runtime has integer kernels only for such layers, TensorRT refuses them.
     quantize_bias: bool = True
+    #: Each layer's result becomes INT8 at once: ONNX Runtime has integer kernels only for such layers. TensorRT needs
+    #: quantised inputs alone; what it does with a result before the next layer (SiLU) is better left exact.
+    quantize_results: bool = True
+    #: SiLU is one float operator between INT8 layers (see converter.silu).
+    fuse_silu: bool = False
 
 
-X86_VNNI = Target()
+X86_VNNI = Target(fuse_silu=True)
 X86 = replace(X86_VNNI, reduce_range=True)
 AARCH64 = Target(activations="s8")
+#: Explicit Q/DQ; also the grid of its dynamic ranges and calibration caches.
+TENSORRT = Target(activations="s8", symmetric=True, quantize_bias=False, quantize_results=False)
 
 
 def this_machine(machine: str = "", cpuinfo: Path = Path("/proc/cpuinfo")) -> Target:

@@ -7,15 +7,15 @@ from enum import Enum
 from typing import Optional, Sequence
 
 from .agree import Agreement
-from .search import Trial, best
+from .search import FASTER, Trial, best
 
-__all__ = ["Outcome", "Verdict", "choose"]
+__all__ = ["Outcome", "Verdict", "choose", "closest"]
 
 
 class Outcome(Enum):
     """Which engine the bundle holds and why."""
 
-    INT8 = "INT8 agrees with the float model and is faster: INT8 shipped"
+    INT8 = "INT8 agrees with the float model and is faster on this machine: INT8 shipped"
     SLOWER = "INT8 agrees with the float model but is not faster on this machine: float shipped"
     DISAGREES = "no INT8 engine agreed with the float model: FLOAT SHIPPED"
     UNPROVEN = "there is too little to judge INT8 by: FLOAT SHIPPED"
@@ -54,14 +54,20 @@ def choose(floats: Agreement, trials: Sequence[Trial]) -> Verdict:
     """
     fastest = best(trials)
     if fastest is not None:
-        outcome = Outcome.INT8 if fastest.speedup > 1 else Outcome.SLOWER
+        outcome = Outcome.INT8 if fastest.speedup >= FASTER else Outcome.SLOWER
         figures = f"{fastest.agreement.reason}; {fastest.speedup:.2f} x float's speed ({fastest.recipe})"
         shipped = fastest.agreement if outcome is Outcome.INT8 else floats
         return Verdict(outcome, f"{outcome.value}. {figures}", shipped, fastest)
-    if trials:
-        closest = max(trials, key=lambda trial: trial.agreement.ap50 + trial.agreement.recall)
-        detail = f"The closest of {len(trials)} ({closest.recipe}): {closest.agreement.reason}"
-        return Verdict(Outcome.DISAGREES, f"{Outcome.DISAGREES.value}. {detail}", floats)
+    near = closest(trials)
+    if near is not None:
+        outcome = Outcome.DISAGREES if near.agreement.verdict == "disagrees" else Outcome.UNPROVEN
+        detail = f"The closest of {len(trials)} ({near.recipe}): {near.agreement.reason}"
+        return Verdict(outcome, f"{outcome.value}. {detail}", floats)
     if floats.agrees:
         return Verdict(Outcome.NO_LAYERS, Outcome.NO_LAYERS.value, floats)
     return Verdict(Outcome.UNPROVEN, f"{Outcome.UNPROVEN.value}. {floats.reason}", floats)
+
+
+def closest(trials: Sequence[Trial]) -> Optional[Trial]:
+    """The trial that agrees most, by AP and recall."""
+    return max(trials, key=lambda trial: trial.agreement.ap + trial.agreement.recall, default=None)

@@ -17,9 +17,12 @@ from .finish import FinishedModel
 from .frames import Frames
 from .gate import Gate, Latencies
 from .int8_plan import layers, watched_tensors
+from .layer_speed import slow_first_layers
 from .progress import Progress
 from .ranges import Ranges, collect_ranges
+from .ranges_file import ranges_key, save_ranges
 from .search import Recipe, Trial
+from .sensitivity import Damage
 from .simplify import simplify
 from .tail import head_nodes
 
@@ -43,17 +46,30 @@ class Workshop:
         builder.build_float(finished.model, self.float_file)
         #: Latencies of the float engine and of the INT8 engine of each recipe, measured in the same run.
         self.latency: Dict[Recipe, Dict[str, Latencies]] = {}
+        tail = head_nodes(self.model)
+        #: The prediction layers, float unless a recipe says otherwise.
+        self.head: AbstractSet[str] = tail.intersection(layers(self.model, set()))
+        #: Float in every recipe: decoding, and (from prepare() on) what INT8 only slows down.
+        self._never = tail - self.head
+        #: Every layer that can be INT8, the most damaging first, prediction layers included; empty before prepare().
+        self.ranking: List[Damage] = []
+        #: Further files for the bundle, by their names in it.
+        self.extras: Dict[str, Path] = {}
 
     def judge_float(self) -> Agreement:
         """How far finishing alone changed the detections: hardly at all, or finishing is wrong."""
-        return self._gate.judge(builder.KIND, self.float_file, "finished float model on the hold-out")
+        return self._gate.judge_floor(builder.KIND, self.float_file, "finished float model on the hold-out")
 
     def prepare(self) -> int:
-        """Measure ranges and rank the layers; the number of layers that can be INT8."""
-        self._head = head_nodes(self.model)
-        self._ranges = self.collect_ranges(self._head)
-        self._ranking = self._rank()
-        return len(self._ranking)
+        """Measure ranges and rank the layers; the number of layers that can be INT8 while the head is float."""
+        self._ranges = self.collect_ranges(self._never)
+        self._keep_ranges()
+        self._never |= slow_first_layers(self.model, layers(self.model, self._never))
+        candidates = layers(self.model, self._never)
+        with self._progress.stage("damage of each layer", len(candidates)) as step:
+            inputs = list(self._some_inputs())
+            self.ranking = builder.rank(self.model, self._ranges, candidates, self._never, inputs, step)
+        return sum(one.layer not in self.head for one in self.ranking)
 
     def collect_ranges(self, float_nodes: AbstractSet[str]) -> Ranges:
         """Ranges of all that may be INT8 when *float_nodes* stay float, over the calibration frames."""
@@ -64,8 +80,7 @@ class Workshop:
     def attempt(self, recipe: Recipe) -> Trial:
         """Build, judge and time the engine of *recipe*."""
         file = self.file_of(recipe)
-        kept_float = self._head | set(self._ranking[: recipe.float_layers])
-        builder.build_int8(self.model, self._ranges, recipe, kept_float, file)
+        builder.build_int8(self.model, self._ranges, recipe, self._float_nodes(recipe), file)
         agreed = self._gate.judge(builder.KIND, file, f"INT8 ({recipe}) on the hold-out")
         self.latency[recipe] = times = self._gate.race(builder.KIND, {"float": self.float_file, "int8": file})
         speedup = _speedup(times, max(self._gate.batches))
@@ -74,21 +89,30 @@ class Workshop:
 
     def file_of(self, recipe: Recipe) -> Path:
         """Where the engine of *recipe* is built."""
-        return self._folder / f"int8-{recipe.algorithm}-{recipe.scope}-{recipe.float_layers}.onnx"
+        return self._folder / f"int8-{recipe.algorithm}-{recipe.scope}-{recipe.float_layers}-{recipe.head}.onnx"
 
     def float_layers(self, recipe: Recipe) -> List[str]:
-        """The names of the layers that *recipe* keeps float beside the head."""
-        return self._ranking[: recipe.float_layers]
+        """The names of the layers that *recipe* keeps float for their damage, the head not counted."""
+        ranked = [one.layer for one in self.ranking if one.layer not in self.head]
+        return ranked[: recipe.float_layers]
 
     def silent_tensors(self) -> List[str]:
         """Activations that were zero in every calibration frame: nothing is known about their range."""
         return self._ranges.silent()
 
-    def _rank(self) -> List[str]:
-        candidates = layers(self.model, self._head)
-        with self._progress.stage("damage of each layer", len(candidates)) as step:
-            ranked = builder.rank(self.model, self._ranges, candidates, self._head, list(self._some_inputs()), step)
-        return [damage.layer for damage in ranked]
+    def maxima(self) -> NDArray[np.float32]:
+        """[calibration frames, activations] the largest magnitude in each; only after prepare()."""
+        return self._ranges.maxima
+
+    def _float_nodes(self, recipe: Recipe) -> AbstractSet[str]:
+        head = self.head if recipe.head == "float" else set()
+        return self._never | head | set(self.float_layers(recipe))
+
+    def _keep_ranges(self) -> None:
+        """The ranges go into the bundle: another target's engine can be made of them without the frames."""
+        file = self._folder / "ranges.npz"
+        save_ranges(file, self._ranges, ranges_key(self.model, self._frames.sha256, self._spec))
+        self.extras[file.name] = file
 
     def _inputs(self) -> Iterator[NDArray[np.uint8]]:
         """The calibration frames as the engine's input, [1, H, W, 3] uint8, along the daemon's own path."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sightd.bundle import EngineRecord
 
-from ..quantize import quantize
+from ..emit import emit
 from ..ranges import Ranges
 from ..search import Recipe
 from ..sensitivity import Damage, rank_layers
@@ -36,15 +36,7 @@ def build_int8(
     finished: onnx.ModelProto, ranges: Ranges, recipe: Recipe, float_nodes: AbstractSet[str], file: Path
 ) -> None:
     """Write the graph with Q/DQ pairs around all but *float_nodes* to *file*."""
-    quantized = quantize(
-        finished,
-        ranges,
-        algorithm=recipe.algorithm,
-        float_nodes=float_nodes,
-        scope=recipe.scope,
-        target=this_machine(),
-    )
-    file.write_bytes(quantized.SerializeToString())
+    file.write_bytes(emit(finished, ranges, recipe, this_machine(), float_nodes).SerializeToString())
 
 
 def rank(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
+from converter.request import Request
 from sightd.calibration_entries import read_entries, read_image
+from sightd.calibration_set import CalibrationSet
+from sightd.masks import MASK_GREY
+from sightd.types import Frame
 from tests.parts.blobs import blob_picture
 from tests.parts.daemon import command
 
@@ -86,3 +92,60 @@ def test_a_folder_that_can_not_be_written_is_an_error(folder: Path) -> None:
     assert done.returncode == 1
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def status(folder: Path, cameras: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, cameras, "--status", *options)
+
+
+def put(folder: Path, camera: str, seed: int, at: float, *, light: float = 1.0, objects: int = -1) -> None:
+    picture = (blob_picture(seed) * light).astype(np.uint8)
+    with CalibrationSet(folder / "set", 2000, 1 << 30) as kept:
+        assert kept.offer(Frame(camera, seed, at, 0.0, 0.0, picture), objects=objects) == "kept"
+
+
+def test_status_of_a_set_that_is_not_there_yet(folder: Path) -> None:
+    told = status(folder, "  yard: {url: yard.avi}\n")
+    assert told.returncode == 0, told.stderr
+    assert "yard: 0 frames" in told.stdout
+    assert "missing  no frame at all" in told.stdout
+    assert f"a conversion takes up to {Request.frames + Request.holdout} frames, here all 0: more would" in told.stdout
+    assert not (folder / "set").exists()
+
+
+def test_status_says_what_there_is_of_each_camera_and_what_is_missing(folder: Path) -> None:
+    day = 86_400.0 * 20_000
+    for hour in (23, 0, 1):
+        put(folder, "yard", hour, day + hour * 3600, light=0.2, objects=0)
+    for hour in range(24):
+        put(folder, "gate", hour, day + hour * 3600, objects=hour % 5)
+    put(folder, "sold", 1, day)
+    told = status(folder, "  yard: {url: yard.avi}\n  gate: {url: gate.avi}\n  new: {url: gate.avi}\n").stdout
+    parts = {part.split(":")[0]: part for part in told.split("\n\n")}
+    assert "2024-10-04 00:00 to 2024-10-04 23:00 UTC" in parts["yard"]
+    assert "hours    23-02 h UTC" in parts["yard"]
+    assert "light    3 dark" in parts["yard"]
+    assert "objects  3 empty" in parts["yard"]
+    for lack in ("frames from 02-23 h UTC", "bright frames", "frames with objects in them"):
+        assert f"missing  {lack}" in parts["yard"]
+    assert "hours    all day" in parts["gate"]
+    assert "missing" not in parts["gate"]
+    assert "no frame at all" in parts["new"]
+    assert "1 unknown" in parts["sold"]
+
+
+def test_status_for_programs_and_while_another_writes(folder: Path) -> None:
+    put(folder, "yard", 1, 5.0, objects=3)
+    with CalibrationSet(folder / "set", 10, 1 << 30):
+        told = status(folder, "  yard: {url: yard.avi}\n", "--json")
+    held = json.loads(told.stdout)
+    assert (held["frames"], held["taken"], held["cameras"]["yard"]["busyness"]) == (1, 1, {"busy": 1})
+    assert held["bytes"] == sum(path.stat().st_size for path in (folder / "set" / "frames").iterdir())
+
+
+def test_masks_are_applied_before_anything_is_stored(folder: Path) -> None:
+    cameras = "  yard: {url: yard.avi, masks: [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]}\n  gate: {url: gate.avi}\n"
+    assert run(folder, cameras, "--frames", "6", "--minutes", "0.5").returncode == 0
+    for entry in read_entries(folder / "set"):
+        left = read_image(folder / "set", entry)[:, :48].astype(int)
+        assert (np.abs(left - MASK_GREY).max() <= 1) == (entry.camera == "yard")

@@ -80,7 +80,7 @@ def test_a_dead_detector_is_never_called_agreeing(request_: Request, tmp_path: P
 def test_ruined_int8_is_refused_float_is_shipped_and_it_says_how_close_it_came(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ranges, "bounds", lambda self, tensor, algorithm: (0.0, 1e-3))  # every activation clipped
+    monkeypatch.setattr(Ranges, "bounds", lambda self, *wanted: (0.0, 1e-3))  # every activation clipped
     result = convert(request_, Silent())
     assert result.verdict.outcome is Outcome.DISAGREES
     assert "The closest of" in result.verdict.sentence

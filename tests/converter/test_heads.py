@@ -9,11 +9,15 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from converter.finish import finish
 from converter.graph import Tensor
 from converter.heads import FAMILIES, Head, Signature, choose_head, detect
+from converter.labels import COCO80
 from sightd.errors import ModelError
 
 Outputs = Sequence[Tuple[str, Sequence[int]]]
+
+FASTESTDET = ("Sigmoid", "Softmax")
 
 
 def signature(
@@ -47,7 +51,7 @@ def test_a_layout_is_recognised_by_its_outputs(outputs: Outputs, family: str, ex
 @pytest.mark.parametrize(
     "outputs",
     [
-        [("fastestdet", (1, 85, 4, 8))],
+        [("a grid without a softmax", (1, 85, 4, 8))],
         [("yolov5", (1, 504, 85))],
         [("yolov8", (1, 84, 168))],
         [("no classes", (1, 168, 5))],
@@ -185,9 +189,28 @@ def test_classes_of_their_own_become_a_column() -> None:
     assert found == ([2, 2, 3, 3], 4, pytest.approx(0.6))
 
 
-def test_fastestdet_is_refused_with_its_layout(assets: Any) -> None:
-    from converter.finish import finish
+@pytest.mark.parametrize(
+    ("shape", "behind"),
+    [((1, 8, 4, 8), ["Sigmoid"]), ((1, 5, 4, 8), FASTESTDET), ((1, 8, 3, 8), FASTESTDET), ((1, 8, 5, 10), FASTESTDET)],
+)
+def test_a_grid_that_fastestdet_does_not_make_is_refused(shape: Sequence[int], behind: Sequence[str]) -> None:
+    with pytest.raises(ModelError, match=r"fastestdet needs one output .*at 128x64 this is 'o' float32"):
+        choose_head(signature(("o", shape), behind=behind), "fastestdet", {})
 
+
+def test_fastestdet_boxes_are_fractions_of_the_input() -> None:
+    head = choose_head(signature(("o", (1, 8, 4, 8)), behind=FASTESTDET), None, {})
+    assert (head.family, head.anchors, head.classes) == ("fastestdet", 32, 3)
+    plane = np.zeros((8, 4, 8), np.float32)
+    plane[:, 2, 5] = [0.5, np.arctanh(0.5), np.arctanh(-0.25), 0, np.log(1 / 3), 0.1, 0.8, 0.1]
+    box, class_id, score = decode(head, plane)
+    # centre ((5 + 0.5) / 8 of 128, (2 - 0.25) / 4 of 64), size (1 / 2 of 128, 1 / 4 of 64)
+    assert box == pytest.approx([88 - 32, 28 - 8, 88 + 32, 28 + 8], abs=1e-4)
+    assert (class_id, score) == (1, pytest.approx(0.5**0.6 * 0.8**0.4))
+
+
+def test_the_real_fastestdet_is_recognised_and_its_batch_is_freed(assets: Any) -> None:
     model = onnx.load(str(assets / "models" / "fastestdet" / "FastestDet.onnx"))
-    with pytest.raises(ModelError, match=r"'758' float32 \[1, 85, 22, 22\]"):
-        finish(model)
+    done = finish(model, labels=COCO80)
+    assert (done.head.family, done.spec.resize, done.notes) == ("fastestdet", "stretch", ())
+    assert done.max_batch > 1

@@ -16,13 +16,10 @@ from converter.quantize import quantize
 from converter.ranges import Ranges, collect_ranges
 from converter.session import Session
 from converter.tail import head_nodes
-from converter.targets import X86_VNNI, Target, this_machine
+from converter.targets import TENSORRT, X86_VNNI, this_machine
 from sightd.errors import CalibrationError
 from tests.parts.int8 import conv, decibels, kernels, pictures, quantised
 from tests.parts.models import Net
-
-#: As TensorRT wants it.
-SYMMETRIC = Target(activations="s8", symmetric=True, quantize_bias=False)
 
 
 def predicting(net: Net, tensor: str, channels: int) -> onnx.ModelProto:
@@ -108,16 +105,30 @@ def test_layers_with_weights_of_every_kind_stay_exact() -> None:
     assert decibels(model, quantised(model)) > 25
 
 
-def test_a_silu_and_a_residual_become_integer_kernels() -> None:
+def silu_and_residual() -> onnx.ModelProto:
     net = Net("N")
     first = conv(net, "input", 3, 8)
     silu = net.add("Mul", first, net.add("Sigmoid", first))
     joined = net.add("Add", silu, conv(net, silu, 8, 8))
-    model = predicting(net, conv(net, net.add("Concat", joined, silu, axis=1), 16, 4), 4)
-    int8 = quantised(model)
+    return predicting(net, conv(net, net.add("Concat", joined, silu, axis=1), 16, 4), 4)
+
+
+def test_a_silu_and_a_residual_become_integer_kernels() -> None:
+    model = silu_and_residual()
+    int8 = quantised(model, target=replace(this_machine(), fuse_silu=False))
     found = kernels(int8)
     assert {"QLinearConv", "QLinearSigmoid", "QLinearMul", "QLinearAdd", "QLinearConcat"} <= set(found)
     assert not {"Sigmoid", "Mul", "Add", "Concat"} & set(found)
+    assert decibels(model, int8) > 25
+
+
+@pytest.mark.parametrize("scope", ["all", "conv"])
+def test_a_silu_between_int8_layers_is_one_float_operator_where_the_target_wants_that(scope: str) -> None:
+    model = silu_and_residual()
+    int8 = quantised(model, scope=scope, target=replace(this_machine(), fuse_silu=True))
+    found = kernels(int8)
+    assert (found["QLinearConv"], found["QuickGelu"]) == (3, 1)
+    assert not {"QLinearSigmoid", "QLinearMul", "Sigmoid", "Mul"} & set(found)
     assert decibels(model, int8) > 25
 
 
@@ -208,14 +219,14 @@ def test_the_narrow_scope_leaves_all_but_layers_float() -> None:
     silu = net.add("Mul", first, net.add("Sigmoid", first))
     model = predicting(net, conv(net, silu, 8, 4), 4)
     assert plan_int8(model, head_nodes(model), "conv").int8 == set(names(model, "Conv")[:2])
-    found = kernels(quantised(model, scope="conv"))
+    found = kernels(quantised(model, scope="conv", target=replace(this_machine(), fuse_silu=False)))
     assert found["QLinearConv"] == 2
     assert not {"QLinearSigmoid", "QLinearMul"} & set(found)
 
 
 def test_a_symmetric_target_has_no_zero_points_and_float_biases() -> None:
     model = chain("Relu", "Sigmoid")
-    int8 = quantised(model, target=SYMMETRIC)
+    int8 = quantised(model, target=TENSORRT)
     values = {weight.name: numpy_helper.to_array(weight) for weight in int8.graph.initializer}
     zeros = [values[name] for name in values if name.endswith("/zero_point")]
     assert zeros
@@ -287,7 +298,7 @@ def test_every_tensor_that_may_be_needed_is_watched_whichever_layers_become_floa
     ranges = collect_ranges(model, watched_tensors(model, head), pictures(1))
     for mask in range(8):
         kept = {layer for index, layer in enumerate(layers(model, head)) if mask >> index & 1}
-        quantize(model, ranges, algorithm="minmax", float_nodes=head | kept, scope="all", target=SYMMETRIC)
+        quantize(model, ranges, algorithm="minmax", float_nodes=head | kept, scope="all", target=TENSORRT)
 
 
 def test_per_tensor_weights_are_one_number_a_layer() -> None:

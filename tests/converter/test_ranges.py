@@ -12,7 +12,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from converter.ranges import Histogram, Ranges, collect_ranges
+from converter.histogram import Histogram
+from converter.ranges import Ranges, collect_ranges
 from sightd.errors import CalibrationError
 from tests.parts.models import HEIGHT, WIDTH, Net
 
@@ -108,6 +109,9 @@ def test_ranges_are_those_of_the_tensors_in_the_float_model() -> None:
     assert ranges.bounds(relu, "minmax") == pytest.approx((0.0, truth.max()), rel=1e-4)
     assert ranges.histograms[conv].counts.sum() == truth.size
     assert (ranges.frames, steps) == (3, [1, 2, 3])
+    largest = np.stack([np.abs(truth).max(axis=(1, 2, 3)), truth.max(axis=(1, 2, 3))], axis=1)
+    assert ranges.maxima == pytest.approx(largest, rel=1e-4)
+    assert ranges.maxima.dtype == np.float32
 
 
 def test_one_frame_at_a_time_is_held() -> None:
@@ -158,6 +162,20 @@ def test_a_tensor_that_was_never_anything_but_zero_is_reported() -> None:
     live = net.add("Relu", "input", output="live")
     ranges = collect_ranges(net.model([dead, live]), ["dead", "live"], frames(2))
     assert ranges.silent() == ["dead"]
+
+
+def test_maxima_are_of_each_frame_alone() -> None:
+    net = Net("N")
+    model = net.model([net.add("Neg", "input", output="negated")])
+    inputs = [np.full((1, 3, HEIGHT, WIDTH), value, np.float32) for value in (2.0, -7.0, 0.0)]
+    assert collect_ranges(model, ["negated"], inputs).maxima.tolist() == [[2.0], [7.0], [0.0]]
+
+
+def test_bounds_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges = Ranges({"t": histogram_of(RANDOM.normal(0, 1, 100).astype(np.float32))}, 1)
+    first = [ranges.bounds("t", "mse", symmetric) for symmetric in (False, True)]
+    monkeypatch.setattr("converter.ranges.ALGORITHMS", {})
+    assert [ranges.bounds("t", "mse", symmetric) for symmetric in (False, True)] == first
 
 
 def test_a_tensor_that_was_not_watched_is_an_error() -> None:

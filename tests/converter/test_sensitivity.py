@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from converter.finish import finish
 from converter.int8_plan import layers, watched_tensors
 from converter.ranges import collect_ranges
-from converter.sensitivity import Damage, damage, rank_layers
+from converter.sensitivity import Damage, damage, rank_layers, sqnr_db
 from converter.tail import head_nodes
 from converter.targets import this_machine
 from sightd.types import Detections
@@ -61,13 +61,38 @@ def ranked(model: onnx.ModelProto) -> List[Damage]:
 
 def test_the_two_layers_around_an_unbalanced_tensor_come_first(tmp_path: Path) -> None:
     model = onnx.load(str(blob_detector(tmp_path / "blobs.onnx")))
-    assert max(one.value for one in ranked(model)) < 0.2
+    assert max(one.damage for one in ranked(model)) < 0.2
     unbalance(model, "blur3", "blur4")
     found = ranked(model)
     assert {one.layer for one in found[:2]} == {"conv3", "conv4"}
-    assert found[1].value > 0.5
-    assert found[2].value < 0.2
-    assert [one.value for one in found] == sorted((one.value for one in found), reverse=True)
+    assert found[1].damage > 0.5
+    assert found[2].damage < 0.2
+    assert [one.damage for one in found] == sorted((one.damage for one in found), reverse=True)
+    assert max(one.sqnr_db for one in found[:2]) < min(one.sqnr_db for one in found[2:])
+
+
+def test_a_layer_is_described_by_its_operator_and_by_the_noise_in_each_of_the_models_outputs(tmp_path: Path) -> None:
+    found = ranked(onnx.load(str(blob_detector(tmp_path / "blobs.onnx"))))
+    assert {one.operator for one in found} == {"Conv"}
+    assert {len(one.output_sqnr_db) for one in found} == {2}  # the heatmap and the distances
+    assert all(one.sqnr_db == min(one.output_sqnr_db.values()) for one in found)
+    assert all(20 < one.sqnr_db <= 120 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("signal", "found", "expected"),
+    [
+        ([10.0, 0.0], [10.0, 1.0], 20.0),
+        ([1.0, 1.0], [1.0, 1.0], 120.0),
+        ([1.0, 1.0], [0.0, 0.0], 0.0),
+        ([0.0, 0.0], [0.0, 0.0], 120.0),
+    ],
+)
+def test_sqnr_is_the_power_of_the_signal_over_that_of_the_noise(
+    signal: List[float], found: List[float], expected: float
+) -> None:
+    halves = [[np.array([value], np.float32) for value in values] for values in (signal, found)]
+    assert sqnr_db(*halves) == pytest.approx(expected)
 
 
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]

@@ -49,3 +49,9 @@ def test_a_model_without_a_layer_for_int8_is_told_apart_from_one_without_evidenc
     verdict = choose(agreed(), [])
     assert verdict.outcome is Outcome.NO_LAYERS
     assert verdict.shipped is None
+
+
+def test_an_int8_that_only_more_frames_could_prove_is_unproven_not_in_disagreement() -> None:
+    verdict = choose(agreed(), [trial("disagrees", 2.0, recall=0.7), trial("insufficient-evidence", 2.0)])
+    assert verdict.outcome is Outcome.UNPROVEN
+    assert verdict.outcome.is_loud

@@ -20,6 +20,7 @@ __all__ = [
     "boxes_scores",
     "centernet",
     "centernet_distances",
+    "fastestdet",
     "make_variant",
     "yolov8_like",
     "yolox",
@@ -137,6 +138,16 @@ def boxes_scores(batch: Batch = 1, *, classes: int = 3, separate_classes: bool =
     return net.model([net.add("ArgMax", scores, output="int_labels", axis=2, keepdims=0), boxes, best])
 
 
+def fastestdet(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
+    """Objectness, box and classes of one grid of stride 16; the softmax between two transposes, as it is exported."""
+    net = Net(batch, opset=11)
+    features = net.conv(net.backbone("input"), 8, 8, stride=2)
+    objectness = net.add("Sigmoid", net.conv(features, 8, 1))
+    rows = net.add("Transpose", net.conv(features, 8, classes), perm=[0, 3, 2, 1])
+    soft = net.add("Transpose", net.add("Softmax", rows, axis=3), perm=[0, 3, 2, 1])
+    return net.model([net.add("Concat", objectness, net.conv(features, 8, 4), soft, axis=1)])
+
+
 def yolov8_like(classes: int = 3) -> onnx.ModelProto:
     """[B, A, 4 + C] with a distribution focal loss: as many anchors as YOLOX, but no objectness."""
     net = Net("N")
@@ -159,6 +170,7 @@ VARIANTS = (
     "centernet-distances",
     "centernet-distances-channels-first",
     "centernet",
+    "fastestdet",
     "boxes-scores",
     "boxes-scores-classes",
 )
@@ -174,6 +186,8 @@ def make_variant(name: str, batch: Batch = 1) -> onnx.ModelProto:
         return centernet_distances(batch, channels_last=name == "centernet-distances")
     if name == "centernet":
         return centernet(batch)
+    if name == "fastestdet":
+        return fastestdet(batch)
     return boxes_scores(batch, separate_classes=name == "boxes-scores-classes")
 
 

@@ -1,0 +1,204 @@
+"""What a whole conversion takes and gives: `sightd convert` beside ONNX Runtime's own quantize_static, on the same frames.
+
+Each way runs in a process of its own, one after the other. Choosing frames, judging, timing, the report and AP on labels
+are part of ours and of its cost; quantize_static gets the frames that ours chose and only quantises.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import msgspec
+
+from converter.builders.onnxruntime import KIND, build_float
+from converter.embeddings import embedder
+from converter.frames import Frames, read_frames
+from converter.gate import Gate
+from converter.graph import OUR_PREFIX
+from converter.ground_truth import read_ground_truth
+from converter.labelled import label_precision
+from converter.progress import Silent
+from converter.reference import Reference
+from sightd.bundle import Manifest, OutputSpec, open_bundle
+
+from .assets import asset
+from .child import Spent, spent
+from .clips import write_frames
+from .models import MODELS, finished_model
+from .result import Result
+
+__all__ = ["run"]
+
+_MODEL = MODELS[0]
+_LABELS = "images/coco_val_dev100/instances.json"
+_FRAMES, _FRAMES_QUICK = 256, 48
+#: Half of the pictures are held out, so there must be twice the frames and more.
+_A_CLIP, _A_CLIP_QUICK = 150, 20
+_HOLDOUT = 500
+_MAX_TRIALS, _MAX_MINUTES = 6, 3.0
+#: It keeps every activation of every frame: 100 MB a frame.
+_ENTROPY_FRAMES = 16
+_COLUMNS = ("way", "frames", "seconds", "peak RSS (MB)", "AP", "x float's speed", "gate")
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """One way to call quantize_static."""
+
+    name: str
+    method: str
+    max_frames: int
+    #: Nodes whose names begin with it stay float.
+    exclude: str = ""
+
+
+_RIVALS = (
+    _Rival("quantize_static, MinMax", "MinMax", _FRAMES),
+    _Rival("quantize_static, MinMax, our nodes float", "MinMax", _FRAMES, OUR_PREFIX),
+    _Rival("quantize_static, Entropy", "Entropy", _ENTROPY_FRAMES),
+)
+
+
+def run(quick: bool) -> Result:
+    """YOLOX-nano; pictures of COCO's training set and four clips; AP on 100 other labelled pictures."""
+    count = _FRAMES_QUICK if quick else _FRAMES
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Path(folder) / "pictures"
+        write_frames(pictures, _A_CLIP_QUICK if quick else _A_CLIP)
+        shutil.copytree(asset("images/calib_coco_train80"), pictures / "coco")
+        ours = _ours(pictures, count, Path(folder) / "bundle")
+        others = _Others(pictures, count, Path(folder))
+        assert others.frames.sha256 == ours.pop("sha256", others.frames.sha256)
+        figures = {"sightd convert": ours, **others.measured()}
+    rows = [_row(name, found) for name, found in figures.items()]
+    absent = _ultralytics()
+    figures["ultralytics"] = {"note": absent}
+    return Result("conversion", figures, _COLUMNS, [*rows, ["Ultralytics' export", *[""] * 5, absent]], _conditions())
+
+
+def _row(name: str, found: Dict[str, Any]) -> List[Any]:
+    shown = (found.get(key, "") for key in ("frames", "seconds", "rss_mb", "int8_ap", "int8_speedup", "gate"))
+    return [name, *shown]
+
+
+def _conditions() -> Dict[str, Any]:
+    return {"model": _MODEL.name, "labels": _LABELS, "max_trials": _MAX_TRIALS, "max_minutes": _MAX_MINUTES}
+
+
+def _ours(pictures: Path, count: int, bundle: Path) -> Dict[str, Any]:
+    command = [sys.executable, "-m", "sightd", "convert", str(asset(_MODEL.file)), "--labels", "coco80"]
+    command += ["--calibration", str(pictures), "--frames", str(count), "--holdout", str(_HOLDOUT)]
+    command += ["--max-trials", str(_MAX_TRIALS), "--max-minutes", str(_MAX_MINUTES)]
+    cost = _succeeded(spent([*command, "--truth", str(asset(_LABELS)), "--out", str(bundle)]), also=3)
+    return {**_cost(cost, count), **_told(open_bundle(bundle).manifest)}
+
+
+def _told(manifest: Manifest) -> Dict[str, Any]:
+    """What the bundle says about itself; int8 is the best engine that agreed, shipped or not."""
+    agreement, latency = manifest.agreement or {}, manifest.latency
+    ap = {name: measured["ap"] for name, measured in agreement["labelled"].items()}
+    told = {
+        "gate": agreement["outcome"],
+        "verdict": manifest.verdict,
+        "trials": len(agreement["trials"]),
+        "shipped_ap": ap[{"fp32": "float"}.get(manifest.engine.precision, "int8")],
+        "int8_ap": ap.get("int8"),
+    }
+    if latency:
+        batch = max(latency["float"], key=int)
+        told["int8_speedup"] = round(latency["float"][batch]["p50_ms"] / latency["int8"][batch]["p50_ms"], 3)
+    if manifest.calibration:
+        told["sha256"] = manifest.calibration["sha256"]
+    return told
+
+
+class _Others:
+    """The other ways, fed with the frames that ours chose and judged by our gate."""
+
+    def __init__(self, pictures: Path, count: int, folder: Path) -> None:
+        finished = finished_model(_MODEL)
+        embed = embedder(finished.model, finished.spec)
+        self.frames = read_frames(pictures, count=count, holdout=_HOLDOUT, seed=0, embed=embed)
+        self._finished, self._folder = finished, folder
+        self._float_file = folder / "float.onnx"
+        build_float(finished.model, self._float_file)
+        self._chosen = folder / "chosen"
+        _copy(self.frames, self._chosen)
+
+    def measured(self) -> Dict[str, Dict[str, Any]]:
+        """Way -> its figures; float first."""
+        costs = {rival.name: self._quantized(rival) for rival in _RIVALS}
+        gate = self._gate()
+        agreed = gate.judge_floor(KIND, self._float_file, "")
+        found: Dict[str, Dict[str, Any]] = {
+            "no INT8": {"int8_ap": self._ap(self._float_file, gate), "int8_speedup": 1.0, "gate": agreed.verdict}
+        }
+        for rival in _RIVALS:
+            file = self._file_of(rival)
+            judged = gate.judge(KIND, file, "")
+            times = gate.race(KIND, {"float": self._float_file, "int8": file})
+            batch = str(max(gate.batches))
+            found[rival.name] = {
+                **costs[rival.name],
+                "int8_ap": self._ap(file, gate),
+                "int8_speedup": round(times["float"][batch]["p50_ms"] / times["int8"][batch]["p50_ms"], 3),
+                "gate": judged.verdict,
+                "reason": judged.reason,
+            }
+        return found
+
+    def _quantized(self, rival: _Rival) -> Dict[str, Any]:
+        count = min(rival.max_frames, len(self.frames.calibration))
+        command = [sys.executable, "-m", "bench.rival", rival.method, str(self._float_file)]
+        command += ["--input", self._finished.model.graph.input[0].name]
+        command += ["--spec", msgspec.json.encode(self._finished.spec).decode()]
+        command += ["--pictures", str(self._chosen), "--frames", str(count)]
+        command += ["--exclude", rival.exclude, "--out", str(self._file_of(rival))]
+        return _cost(_succeeded(spent(command)), count)
+
+    def _gate(self) -> Gate:
+        finished = self._finished
+        return Gate.open(
+            Reference(_MODEL.load(), finished.spec, finished.head),
+            self.frames,
+            finished.spec,
+            OutputSpec(candidates=finished.candidates),
+            batches=[1, min(4, finished.max_batch)],
+            progress=Silent(),
+            labels=finished.labels,
+        )
+
+    def _ap(self, file: Path, gate: Gate) -> float:
+        truth = read_ground_truth(asset(_LABELS), self._finished.labels)
+        return round(label_precision(truth, KIND, file, gate.spec, gate.output, Silent()).ap, 4)
+
+    def _file_of(self, rival: _Rival) -> Path:
+        return self._folder / f"rival-{_RIVALS.index(rival)}.onnx"
+
+
+def _copy(frames: Frames, folder: Path) -> None:
+    """The calibration frames, named in the order of their choice: every beginning of it is a good one."""
+    folder.mkdir()
+    for place, entry in enumerate(frames.calibration):
+        shutil.copy(frames.folder / entry.file, folder / f"{place:05}.jpg")
+
+
+def _succeeded(cost: Spent, also: int = 0) -> Spent:
+    if cost.exit_code not in (0, also):
+        raise SystemExit(f"a conversion ended with exit code {cost.exit_code}: see its messages above")
+    return cost
+
+
+def _cost(cost: Spent, frames: int) -> Dict[str, Any]:
+    return {"frames": frames, "seconds": cost.seconds, "rss_mb": cost.rss_mb}
+
+
+def _ultralytics() -> str:
+    state = "installed" if find_spec("ultralytics") else "not installed"
+    return f"{state}; exports its own YOLO models only, not YOLOX: not applicable"

@@ -1,0 +1,45 @@
+"""All that a conversion found out on the way: what the manifest and the report are written from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Mapping, Optional, Sequence
+
+from sightd.bundle import ModelRecord, Profile
+
+from .agree import Agreement
+from .average_precision import AveragePrecision
+from .finish import FinishedModel
+from .frames import Frames
+from .gate import Gate
+from .request import Request
+from .search import Trial
+from .verdict import Verdict, closest
+
+__all__ = ["Evidence"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Gathered once, when everything is decided."""
+
+    model: ModelRecord
+    finished: FinishedModel
+    frames: Frames
+    gate: Gate
+    profile: Profile
+    trials: Sequence[Trial]
+    verdict: Verdict
+    seconds: float
+    request: Request
+    #: The finished float model's agreement: what no INT8 can surpass.
+    floats: Agreement
+    #: What builds without INT8 reach on the same frames, by name; the finished float model is one.
+    noise: Mapping[str, Agreement] = field(default_factory=dict)
+    #: mAP on the user's own labels, by build; empty without labels.
+    labelled: Mapping[str, AveragePrecision] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> Optional[Trial]:
+        """The INT8 engine that people want to know of: the one that agreed, else the closest; None without any."""
+        return self.verdict.trial or closest(self.trials)

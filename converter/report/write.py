@@ -1,0 +1,132 @@
+"""Writes a conversion's report: gathers the figures, draws the pictures, leaves report.html and report.json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List
+
+import msgspec
+
+from sightd.bundle import Manifest, sha256_of
+from sightd.calibration_entries import Entry
+from sightd.redact import redact
+
+from ..agree import Agreement, WorstFrame
+from ..builders import onnxruntime as builder
+from ..evidence import Evidence
+from ..workshop import Workshop
+from .data import Layer, ReportData
+from .page import page
+from .pictures import MOST_PAIRS, MOST_THUMBNAILS, Pair, Pictures, contact_sheet, pair
+
+__all__ = ["write_report"]
+
+#: In a plain folder of pictures captured_at is a mere place in the order of names.
+_YEAR_2000 = 946_684_800
+
+
+def write_report(
+    folder: Path, engine_file: Path, evidence: Evidence, workshop: Workshop, manifest: Manifest
+) -> Dict[str, Path]:
+    """Write both files to *folder*; they by their names in the bundle.
+
+    :param engine_file: what is shipped.
+    """
+    engine = replace(manifest.engine, sha256=sha256_of(engine_file), size=engine_file.stat().st_size)
+    data = _data(evidence, workshop, replace(manifest, engine=engine))
+    html, json = folder / "report.html", folder / "report.json"
+    html.write_text(page(data, _pictures(evidence, workshop)), "utf-8")
+    json.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2))
+    return {html.name: html, json.name: json}
+
+
+def _data(evidence: Evidence, workshop: Workshop, manifest: Manifest) -> ReportData:
+    judged = evidence.judged
+    return ReportData(
+        outcome=evidence.verdict.outcome.name.lower(),
+        manifest=replace(manifest, agreement=None),
+        judged=f"INT8 ({judged.recipe})" if judged else "finished float model",
+        agreement=_judged(evidence).as_dict(),
+        thresholds=asdict(evidence.gate.needed() if judged else evidence.gate.thresholds),
+        noise={name: one.as_dict() for name, one in evidence.noise.items()},
+        labelled={name: one.as_dict() for name, one in evidence.labelled.items()},
+        trials=(manifest.agreement or {}).get("trials", ()),
+        layers=_layers(evidence, workshop),
+        calibration=_calibration(evidence, workshop),
+        sizes=_sizes(evidence, workshop),
+        command=redact(evidence.request.command),
+        request=_asked(evidence),
+        notes=evidence.finished.notes,
+    )
+
+
+def _layers(evidence: Evidence, workshop: Workshop) -> List[Layer]:
+    precisions: Dict[str, str] = {}
+    if evidence.judged:
+        recipe = evidence.judged.recipe
+        precisions = dict.fromkeys(workshop.head, "head") if recipe.head == "float" else {}
+        precisions.update(dict.fromkeys(workshop.float_layers(recipe), "float"))
+    return [Layer(one.layer, one.damage, one.sqnr_db, precisions.get(one.layer, "int8")) for one in workshop.ranking]
+
+
+def _calibration(evidence: Evidence, workshop: Workshop) -> Dict[str, Any]:
+    frames = evidence.frames
+    return {
+        "frames": len(frames.calibration),
+        "holdout": len(evidence.gate.truth),
+        "sha256": frames.sha256,
+        "seed": frames.seed,
+        "silent_tensors": workshop.silent_tensors() if evidence.trials else None,
+        "coverage": frames.coverage.as_dict() if frames.coverage else None,
+    }
+
+
+def _sizes(evidence: Evidence, workshop: Workshop) -> Dict[str, int]:
+    files = {"Model as given": evidence.request.model, "Float engine": workshop.float_file}
+    if evidence.judged:
+        files["INT8 engine"] = workshop.file_of(evidence.judged.recipe)
+    return {name: file.stat().st_size for name, file in files.items()}
+
+
+def _asked(evidence: Evidence) -> Dict[str, Any]:
+    asked: Dict[str, Any] = msgspec.to_builtins(evidence.request, enc_hook=str)
+    del asked["command"]
+    return asked
+
+
+def _pictures(evidence: Evidence, workshop: Workshop) -> Pictures:
+    frames = evidence.frames
+    step = max(1, len(frames.calibration) // MOST_THUMBNAILS)
+    return Pictures(_pairs(evidence, workshop), contact_sheet(frames.images(frames.calibration[::step])))
+
+
+def _pairs(evidence: Evidence, workshop: Workshop) -> List[Pair]:
+    """The worst frames, a picture at a time; each is read twice, to be looked at and to be drawn on."""
+    judged, gate, labels = evidence.judged, evidence.gate, evidence.finished.labels
+    places = {entry.file: place for place, entry in enumerate(gate.entries)}
+    worst = [one for one in _judged(evidence).worst if one.missed or one.extra][:MOST_PAIRS]
+    entries = [gate.entries[places[one.file]] for one in worst]
+    if not entries:
+        return []
+    file = workshop.file_of(judged.recipe) if judged else workshop.float_file
+    found = gate.look(builder.KIND, file, evidence.frames.images(entries))
+    return [
+        pair(image, gate.reported(places[entry.file]), seen, labels, _caption(entry, one))
+        for image, entry, one, seen in zip(evidence.frames.images(entries), entries, worst, found)
+    ]
+
+
+def _judged(evidence: Evidence) -> Agreement:
+    return evidence.judged.agreement if evidence.judged else evidence.floats
+
+
+def _caption(entry: Entry, worst: WorstFrame) -> str:
+    return f"{entry.camera}, {_when(entry)}: {worst.missed} missed, {worst.extra} extra, AP50 {worst.ap50:.2f}"
+
+
+def _when(entry: Entry) -> str:
+    if entry.captured_at < _YEAR_2000:
+        return entry.file
+    return f"{datetime.fromtimestamp(entry.captured_at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

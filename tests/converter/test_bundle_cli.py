@@ -1,0 +1,118 @@
+"""`sightd bundle` as users run it: exit codes, plain lines for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from sightd.bundle import open_bundle
+from sightd.bundle_versions import publish, versions
+from tests.parts.daemon import command, write_quadrant_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle in its second version, whose labels differ from those of the first."""
+    made = write_quadrant_bundle(tmp_path)
+    first = open_bundle(made)
+    bundle = tmp_path / "bundles" / "default"
+    manifest = replace(first.manifest, created_at="2026-01-01T00:00:00+00:00", verdict="Good. Very.")
+    publish(bundle, first.engine_file, manifest, {})
+    newer = replace(manifest, labels=["tl", "tr", "bl", "x"], created_at="2026-01-02T00:00:00+00:00")
+    publish(bundle, first.engine_file, newer, {})
+    return bundle
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("bundle", *map(str, arguments)), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def lines(*arguments: object) -> List[List[str]]:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("where", ["bundles", "bundles/default"])
+def test_ls_lists_versions_with_the_one_in_service_marked(folder: Path, tmp_path: Path, where: str) -> None:
+    rows = lines("ls", tmp_path / where)
+    assert [(name, mark, version[:15], verdict) for name, mark, version, _, _, verdict in rows] == [
+        ("default", "*", "20260102T000000", "Good"),
+        ("default", "", "20260101T000000", "Good"),
+    ]
+
+
+def test_ls_tells_of_a_damaged_bundle_beside_sound_ones(folder: Path) -> None:
+    (folder.parent / "broken").mkdir()
+    (folder.parent / "broken" / "manifest.json").write_text("{")
+    assert next(row[:2] for row in lines("ls", folder.parent)) == ["broken", "!"]
+
+
+def test_show_prints_values_and_json(folder: Path) -> None:
+    shown = dict(lines("show", folder))
+    assert shown["version"] == versions(folder)[0].name
+    assert shown["labels"] == "tl, tr, bl, x"
+    assert json.loads(run("show", folder, "--json").stdout)["labels"] == ["tl", "tr", "bl", "x"]
+
+
+def test_diff_shows_what_differs_and_nothing_else(folder: Path) -> None:
+    earlier = versions(folder)[1].bundle.folder
+    assert lines("diff", earlier, folder) == [["labels", "br", "x"]]
+    assert lines("diff", folder, folder) == []
+
+
+def test_rollback_says_which_version_is_in_service_and_then_that_there_is_none(folder: Path) -> None:
+    earlier = versions(folder)[1].name
+    done = run("rollback", folder)
+    assert (done.returncode, earlier in done.stdout) == (0, True)
+    assert versions(folder)[0].name == earlier
+    done = run("rollback", folder)
+    assert (done.returncode, "nothing was changed" in done.stderr) == (1, True)
+
+
+def test_verify_runs_the_engine(folder: Path) -> None:
+    done = run("verify", folder)
+    assert (done.returncode, "is sound and runs here" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"machine": ""', '"machine": "sparc64"', "made for sparc64"),
+        ('"kind": "onnxruntime"', '"kind": "abacus"', "'abacus' is not known"),
+        ('"schema": 1', '"schema": 7', "manifest schema 7"),
+        ('"tl",', "", "more classes than there are labels"),
+    ],
+)
+def test_verify_says_why_a_bundle_is_of_no_use_here(folder: Path, old: str, new: str, message: str) -> None:
+    manifest = folder / "manifest.json"
+    assert old in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(old, new))
+    done = run("verify", folder)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_verify_refuses_an_altered_engine_and_one_that_does_not_load(folder: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(folder)
+    junk = tmp_path / "junk.onnx"
+    junk.write_text("junk")
+    publish(tmp_path / "junk", junk, bundle.manifest, {})
+    assert run("verify", tmp_path / "junk").returncode == 1
+    bundle.engine_file.write_text("rot")
+    done = run("verify", folder)
+    assert (done.returncode, "altered or damaged" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("what", ["ls", "show", "verify", "rollback"])
+def test_a_folder_without_a_bundle_is_an_error(tmp_path: Path, what: str) -> None:
+    done = run(what, tmp_path / "nowhere")
+    assert (done.returncode, "nowhere" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    assert not (tmp_path / "nowhere").exists()
