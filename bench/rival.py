@@ -9,7 +9,6 @@ from typing import Dict, Iterator, List, Optional
 import cv2
 import msgspec
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -45,7 +44,7 @@ def _main() -> None:
     parser.add_argument("--spec", required=True, help="InputSpec as JSON.")
     parser.add_argument("--pictures", type=Path, required=True, help="Taken in the order of their names.")
     parser.add_argument("--frames", type=int, required=True)
-    parser.add_argument("--exclude", help="Nodes whose names begin with it stay float.")
+    parser.add_argument("--op-types", nargs="*", help="Operators to quantise; else its default.")
     parser.add_argument("--out", type=Path, required=True)
     _quantize(parser.parse_args())
 
@@ -55,7 +54,6 @@ def _quantize(arguments: argparse.Namespace) -> None:
     spec = msgspec.json.decode(arguments.spec, type=InputSpec)
     prepared = arguments.out.with_suffix(".prepared.onnx")
     quant_pre_process(arguments.model, prepared, skip_symbolic_shape=True)  # it gives up on the finished graph
-    names = [node.name for node in onnx.load(prepared).graph.node]
     quantize_static(
         prepared,
         arguments.out,
@@ -64,7 +62,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[name for name in names if arguments.exclude and name.startswith(arguments.exclude)],
+        op_types_to_quantize=arguments.op_types,
         calibrate_method=CalibrationMethod[arguments.method],
     )
 
