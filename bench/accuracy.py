@@ -9,13 +9,13 @@ from typing import Any, Callable, Dict, List
 
 import cv2
 
+from converter.agreement.gate import Gate
+from converter.agreement.measure import detect
+from converter.agreement.reference import Reference
 from converter.builders.onnxruntime import KIND, build_int8
-from converter.frames import read_frames
-from converter.gate import Gate
-from converter.graph import OUR_PREFIX
-from converter.measure import detect
+from converter.calibration.frames import read_frames
+from converter.model.graph import OUR_PREFIX
 from converter.progress import Silent
-from converter.reference import Reference
 from converter.search import Limits, Recipe, search
 from converter.verdict import choose
 from converter.workshop import Workshop

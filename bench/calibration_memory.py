@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.int8_plan import watched_tensors
-from converter.ranges import collect_ranges
-from converter.simplify import simplify
-from converter.tail import head_nodes
+from converter.int8.plan import watched_tensors
+from converter.int8.ranges import collect_ranges
+from converter.model.simplify import simplify
+from converter.model.tail import head_nodes
 from sightd.resize import resize_into
 from sightd.types import InputSpec
 

@@ -12,19 +12,19 @@ import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Tuple
 
 import msgspec
 
+from converter.agreement.gate import Gate
+from converter.agreement.ground_truth import read_ground_truth
+from converter.agreement.labelled import label_precision
+from converter.agreement.reference import Reference
 from converter.builders.onnxruntime import KIND, build_float
-from converter.embeddings import embedder
-from converter.frames import Frames, read_frames
-from converter.gate import Gate
-from converter.ground_truth import read_ground_truth
-from converter.labelled import label_precision
+from converter.calibration.embeddings import embedder
+from converter.calibration.frames import Frames, read_frames
 from converter.progress import Silent
-from converter.reference import Reference
-from sightd.bundle import Manifest, OutputSpec, open_bundle
+from sightd.bundle import OutputSpec, open_bundle
 
 from .assets import asset
 from .child import Spent, spent

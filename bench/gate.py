@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from converter.ranges import Ranges
+from converter.agreement.thresholds import Thresholds
+from converter.int8.ranges import Ranges
 from converter.search import Recipe
-from converter.thresholds import Thresholds
 
 from .assets import asset
 from .clips import write_frames

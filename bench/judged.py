@@ -14,25 +14,25 @@ from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.agree import Agreement, agreement, levels
-from converter.average_precision import average_precision
+from converter.agreement.agree import Agreement, agreement, levels
+from converter.agreement.average_precision import average_precision
+from converter.agreement.gate import Gate
+from converter.agreement.ground_truth import read_ground_truth, read_labelled_image
+from converter.agreement.half_weights import with_half_weights
+from converter.agreement.measure import detect
+from converter.agreement.reference import Reference
 from converter.builders.onnxruntime import KIND, build_float, build_int8, rank
-from converter.finish import finish
-from converter.frames import Frames, read_frames
-from converter.gate import Gate
-from converter.graph import OUR_PREFIX
-from converter.ground_truth import read_ground_truth, read_labelled_image
-from converter.half_weights import with_half_weights
-from converter.histogram import Histogram
-from converter.int8_plan import layers, watched_tensors
-from converter.labels import read_labels
-from converter.measure import detect
+from converter.calibration.frames import Frames, read_frames
+from converter.int8.histogram import Histogram
+from converter.int8.plan import layers, watched_tensors
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.model.finish import finish
+from converter.model.graph import OUR_PREFIX
+from converter.model.labels import read_labels
+from converter.model.simplify import simplify
+from converter.model.tail import head_nodes
 from converter.progress import Silent
-from converter.ranges import Ranges, collect_ranges
-from converter.reference import Reference
 from converter.search import Recipe
-from converter.simplify import simplify
-from converter.tail import head_nodes
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.resize import resize_into

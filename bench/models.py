@@ -8,9 +8,9 @@ from typing import Tuple
 
 import onnx
 
-from converter.finish import FinishedModel, finish
-from converter.graph import load_onnx
-from converter.labels import read_labels
+from converter.model.finish import FinishedModel, finish
+from converter.model.graph import load_onnx
+from converter.model.labels import read_labels
 
 from .assets import asset
 

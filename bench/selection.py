@@ -14,20 +14,20 @@ from typing import Any, Dict, List, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.agreement.gate import Gate
+from converter.agreement.measure import detect
+from converter.agreement.reference import Reference
 from converter.builders.onnxruntime import KIND, build_int8, rank
-from converter.coverage import radius_of
-from converter.embeddings import embedder
-from converter.frames import read_frames
-from converter.gate import Gate
-from converter.int8_plan import layers, watched_tensors
-from converter.measure import detect
+from converter.calibration.coverage import radius_of
+from converter.calibration.embeddings import embedder
+from converter.calibration.frames import read_frames
+from converter.calibration.select import choose, thumbnails
+from converter.int8.plan import layers, watched_tensors
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.model.simplify import simplify
+from converter.model.tail import head_nodes
 from converter.progress import Silent
-from converter.ranges import Ranges, collect_ranges
-from converter.reference import Reference
 from converter.search import Recipe
-from converter.select import choose, thumbnails
-from converter.simplify import simplify
-from converter.tail import head_nodes
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.resize import resize_into

@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from converter.emit import emit
-from converter.int8_plan import layers, watched_tensors
-from converter.layer_speed import slow_first_layers
-from converter.ranges import collect_ranges
+from converter.int8.emit import emit
+from converter.int8.layer_speed import slow_first_layers
+from converter.int8.plan import layers, watched_tensors
+from converter.int8.ranges import collect_ranges
+from converter.int8.targets import this_machine
+from converter.model.tail import head_nodes
 from converter.search import Recipe
-from converter.tail import head_nodes
-from converter.targets import this_machine
 from sightd.engines.onnxruntime import FORBIDDEN_OPTIMIZERS
 from tests.parts.conv_silu import conv_silu
 

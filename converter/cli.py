@@ -20,9 +20,9 @@ from typing_extensions import Annotated
 from sightd.errors import ConfigError, DisagreementError
 from sightd.settings import DEFAULT_CONFIG, load_settings
 
+from .agreement.thresholds import Thresholds
 from .bundle_cli import register as register_bundle
 from .progress import Progress
-from .thresholds import Thresholds
 
 __all__ = ["register"]
 
@@ -49,7 +49,7 @@ def _capture(
     """
     from sightd.calibration_set import CalibrationSet
 
-    from .capture import capture
+    from .calibration.capture import capture
 
     settings = load_settings(config)
     cameras = {name: camera for name, camera in settings.cameras.items() if camera.enabled}
@@ -78,7 +78,7 @@ def _capture(
 
 
 def _say_holding(folder: Path, cameras: List[str], json: bool) -> None:
-    from .capture_status import holding, sentences
+    from .calibration.capture_status import holding, sentences
 
     held = holding(folder, cameras)
     typer.echo(msgspec.json.encode(held).decode() if json else "\n".join(sentences(held)))
@@ -224,7 +224,7 @@ def _pairs(given: Optional[List[str]], option: str) -> Dict[str, str]:
 
 
 def _spec(given: Optional[List[str]]) -> Dict[str, object]:
-    """Numbers as numbers, "a,b,c" as three of them, all else as text; converter.presets checks names and values."""
+    """Numbers as numbers, "a,b,c" as three of them, all else as text; converter.model.presets checks them."""
     return {key: _value(value) for key, value in _pairs(given, "--spec").items()}
 
 

@@ -12,23 +12,23 @@ import onnx
 from sightd.bundle import ModelRecord, OutputSpec, Profile, sha256_of
 from sightd.errors import BundleError, ModelError
 
-from .agree import Agreement
-from .average_precision import AveragePrecision
+from .agreement.agree import Agreement
+from .agreement.average_precision import AveragePrecision
+from .agreement.gate import Gate
+from .agreement.ground_truth import LabelledImage, read_ground_truth
+from .agreement.half_weights import with_half_weights
+from .agreement.labelled import label_precision
+from .agreement.reference import Reference
 from .builders import onnxruntime as builder
-from .cameras import camera_counts
-from .embeddings import embedder
+from .calibration.cameras import camera_counts
+from .calibration.embeddings import embedder
+from .calibration.frames import read_frames
 from .evidence import Evidence
-from .export import export
-from .finish import FinishedModel, finish
-from .frames import read_frames
-from .gate import Gate
-from .graph import load_onnx, opset_of
-from .ground_truth import LabelledImage, read_ground_truth
-from .half_weights import with_half_weights
-from .labelled import label_precision
-from .labels import read_labels
+from .model.export import export
+from .model.finish import FinishedModel, finish
+from .model.graph import load_onnx, opset_of
+from .model.labels import read_labels
 from .progress import Progress
-from .reference import Reference
 from .request import Request, Result
 from .scratch import scratch_folder
 from .search import Limits, Trial, search

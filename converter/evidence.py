@@ -7,11 +7,11 @@ from typing import Mapping, Optional, Sequence
 
 from sightd.bundle import ModelRecord, Profile
 
-from .agree import Agreement
-from .average_precision import AveragePrecision
-from .finish import FinishedModel
-from .frames import Frames
-from .gate import Gate
+from .agreement.agree import Agreement
+from .agreement.average_precision import AveragePrecision
+from .agreement.gate import Gate
+from .calibration.frames import Frames
+from .model.finish import FinishedModel
 from .request import Request
 from .search import Trial
 from .verdict import Verdict, closest

@@ -8,7 +8,7 @@ from typing import Mapping, Optional, Sequence, Tuple
 
 from sightd.bundle import Bundle
 
-from .thresholds import Thresholds
+from .agreement.thresholds import Thresholds
 from .verdict import Verdict
 
 __all__ = ["Request", "Result"]

@@ -1,8 +1,8 @@
 """A bounded search for an INT8 engine that agrees and is fast: one measured build at a time.
 
-Layers are kept float most damaging first (:mod:`converter.sensitivity`). For each family of recipes the fewest that
-agree are found by bisection, until one family has an engine that agrees. From there the search climbs: it changes one
-thing of the best recipe at a time and goes on from whatever is worth more, by agreement and by speed.
+Layers are kept float most damaging first (:mod:`converter.int8.sensitivity`). For each family of recipes the fewest
+that agree are found by bisection, until one family has an engine that agrees. From there the search climbs: it
+changes one thing of the best recipe at a time and goes on from whatever is worth more, by agreement and by speed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Callable, Iterator, List, Optional, Sequence
 
-from .agree import Agreement
+from .agreement.agree import Agreement
 
 __all__ = ["FAMILIES", "FASTER", "Limits", "Recipe", "Trial", "best", "search"]
 
@@ -20,7 +20,7 @@ __all__ = ["FAMILIES", "FASTER", "Limits", "Recipe", "Trial", "best", "search"]
 class Recipe:
     """One way to make an INT8 engine."""
 
-    #: One of converter.clipping.ALGORITHMS: how ranges come from the calibration frames.
+    #: One of converter.int8.clipping.ALGORITHMS: how ranges come from the calibration frames.
     algorithm: str
     #: "all": activations stay INT8 between layers; "conv": convolutions only.
     scope: str

@@ -15,10 +15,10 @@ from sightd.bundle import Bundle, Manifest
 from sightd.bundle_versions import publish
 from sightd.errors import BundleError
 
+from .agreement.gate import Gate
 from .builders import onnxruntime as builder
+from .calibration.frames import Frames
 from .evidence import Evidence
-from .frames import Frames
-from .gate import Gate
 from .report import write_report
 from .search import Trial
 from .workshop import Workshop

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Optional, Sequence
 
-from .agree import Agreement
+from .agreement.agree import Agreement
 from .search import FASTER, Trial, best
 
 __all__ = ["Outcome", "Verdict", "choose", "closest"]

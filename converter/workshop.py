@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from sightd.resize import resize_into
 from sightd.types import Image, InputSpec
 
-from .agree import Agreement
+from .agreement.agree import Agreement
+from .agreement.gate import Gate, Latencies
 from .builders import onnxruntime as builder
-from .finish import FinishedModel
-from .frames import Frames
-from .gate import Gate, Latencies
-from .int8_plan import layers, watched_tensors
-from .layer_speed import slow_first_layers
+from .calibration.frames import Frames
+from .int8.layer_speed import slow_first_layers
+from .int8.plan import layers, watched_tensors
+from .int8.ranges import Ranges, collect_ranges
+from .int8.ranges_file import ranges_key, save_ranges
+from .int8.sensitivity import Damage
+from .model.finish import FinishedModel
+from .model.simplify import simplify
+from .model.tail import head_nodes
 from .progress import Progress
-from .ranges import Ranges, collect_ranges
-from .ranges_file import ranges_key, save_ranges
 from .search import Recipe, Trial
-from .sensitivity import Damage
-from .simplify import simplify
-from .tail import head_nodes
 
 __all__ = ["Workshop"]
 

@@ -113,7 +113,7 @@ class Manifest:
     verdict: str = ""
     #: Algorithm, frame count, sha256 of the set, seed, layers kept float ...; None for a float engine.
     calibration: Optional[Dict[str, Any]] = None
-    #: What the agreement gate measured (see converter.agree).
+    #: What the agreement gate measured (see converter.agreement.agree).
     agreement: Optional[Dict[str, Any]] = None
     #: p50_ms and p95_ms a batch size and precision, measured while converting.
     latency: Dict[str, Any] = field(default_factory=dict)

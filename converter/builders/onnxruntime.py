@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from sightd.bundle import EngineRecord
 
-from ..emit import emit
-from ..ranges import Ranges
+from ..int8.emit import emit
+from ..int8.ranges import Ranges
+from ..int8.sensitivity import Damage, rank_layers
+from ..int8.targets import this_machine
 from ..search import Recipe
-from ..sensitivity import Damage, rank_layers
-from ..targets import this_machine
 
 __all__ = ["KIND", "build_float", "build_int8", "rank", "record"]
 
@@ -47,7 +47,7 @@ def rank(
     inputs: Sequence[NDArray[np.uint8]],
     on_layer: Callable[[], None],
 ) -> List[Damage]:
-    """*layers* by the damage that INT8 does in each on this machine (see :func:`converter.sensitivity.rank_layers`)."""
+    """*layers* by the damage that INT8 does in each on this machine (:func:`.rank_layers`)."""
     return rank_layers(
         finished, ranges, layers, head, inputs, algorithm=_RANKED_BY, target=this_machine(), on_layer=on_layer
     )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sightd.errors import ModelError
 
-from ..graft import Graft
-from ..graph import Tensor
+from ..model.graft import Graft
+from ..model.graph import Tensor
 
 __all__ = ["Anchors", "Head", "Signature", "best_class"]
 
@@ -65,7 +65,7 @@ class Head(ABC):
 
     @property
     def preset(self) -> str:
-        """The key in converter.presets.PRESETS of the input that such models are usually trained with."""
+        """The key in converter.model.presets.PRESETS of the input that such models are usually trained with."""
         return self.family
 
     @classmethod

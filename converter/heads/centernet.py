@@ -11,8 +11,8 @@ from onnx import TensorProto
 
 from sightd.errors import ModelError
 
-from ..graft import Graft
-from ..graph import Tensor
+from ..model.graft import Graft
+from ..model.graph import Tensor
 from .base import Anchors, Head, Signature, best_class
 
 __all__ = ["CenterNetHead"]

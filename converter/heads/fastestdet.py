@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sightd.errors import ModelError
 
-from ..graft import Graft
+from ..model.graft import Graft
 from .base import Anchors, Head, Signature, best_class
 
 __all__ = ["FastestDetHead"]

@@ -15,7 +15,7 @@ class Layer:
     """One layer of the network that can be INT8, the most damaging first."""
 
     name: str
-    #: As :class:`converter.sensitivity.Damage` has it; None: not measured.
+    #: As :class:`converter.int8.sensitivity.Damage` has it; None: not measured.
     damage: Optional[float]
     sqnr_db: Optional[float]
     #: In the engine that the report is about: "int8", "float" (kept so by the search) or "head" (float, a prediction).

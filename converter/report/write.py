@@ -13,7 +13,7 @@ from sightd.bundle import Manifest, sha256_of
 from sightd.calibration_entries import Entry
 from sightd.redact import redact
 
-from ..agree import Agreement, WorstFrame
+from ..agreement.agree import Agreement, WorstFrame
 from ..builders import onnxruntime as builder
 from ..evidence import Evidence
 from ..workshop import Workshop

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter.agree import Agreement, agreement
-from converter.thresholds import Thresholds
+from converter.agreement.agree import Agreement, agreement
+from converter.agreement.thresholds import Thresholds
 from sightd.calibration_entries import Entry
 from sightd.settings import AgreementSettings
 from sightd.types import Detections

@@ -13,9 +13,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from converter.average_precision import average_precision, interpolated_precision
-from converter.ground_truth import LabelledImage, read_ground_truth
-from converter.labels import read_labels
+from converter.agreement.average_precision import average_precision, interpolated_precision
+from converter.agreement.ground_truth import LabelledImage, read_ground_truth
+from converter.model.labels import read_labels
 from sightd.types import Detections
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from converter.batch import agrees, run_singly, symbolic_batch
-from converter.graph import describe, load_onnx, normalise
+from converter.model.batch import agrees, run_singly, symbolic_batch
+from converter.model.graph import describe, load_onnx, normalise
 from sightd.errors import ModelError
 from tests.parts.models import HEIGHT, WIDTH, Batch, Net, centernet_distances, yolox
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converter.bootstrap import blocks, interval, resamples
+from converter.agreement.bootstrap import blocks, interval, resamples
 
 
 def test_neighbours_of_one_camera_share_a_block_whatever_their_order() -> None:

@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from converter.calibration_cache import calibration_cache, dynamic_ranges
-from converter.histogram import Histogram
-from converter.ranges import Ranges
+from converter.int8.calibration_cache import calibration_cache, dynamic_ranges
+from converter.int8.histogram import Histogram
+from converter.int8.ranges import Ranges
 
 
 def ranges_of(**tensors: float) -> Ranges:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from converter.cameras import camera_counts, of_cameras
-from converter.frames import read_frames
+from converter.calibration.cameras import camera_counts, of_cameras
+from converter.calibration.frames import read_frames
 from sightd.calibration_entries import read_entries
 from sightd.errors import CalibrationError
 from tests.parts.blobs import write_blob_pictures

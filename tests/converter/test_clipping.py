@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter.clipping import ALGORITHMS
-from converter.histogram import Histogram
+from converter.int8.clipping import ALGORITHMS
+from converter.int8.histogram import Histogram
 
 RANDOM = np.random.default_rng(5)
 

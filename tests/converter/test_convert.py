@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from converter.agreement.measure import detect
 from converter.convert import convert
-from converter.measure import detect
+from converter.int8.ranges import Ranges
 from converter.progress import Silent
-from converter.ranges import Ranges
 from converter.request import Request
 from converter.verdict import Outcome
 from sightd.bundle import OutputSpec, open_bundle

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from converter.agreement.thresholds import Thresholds
 from converter.convert import convert
 from converter.progress import Silent
 from converter.request import Request
-from converter.thresholds import Thresholds
 from converter.verdict import Outcome
 from sightd.errors import CalibrationError
 from tests.parts.blobs import LABELS, blob_detector, blob_picture, write_blob_pictures

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from converter.embeddings import embedder, feature_tensor
-from converter.finish import FinishedModel, finish
-from converter.graph import load_onnx
+from converter.calibration.embeddings import embedder, feature_tensor
+from converter.model.finish import FinishedModel, finish
+from converter.model.graph import load_onnx
 from sightd.types import Image
 from tests.parts.blobs import LABELS, blob_detector, blob_picture
 from tests.parts.models import VARIANTS, Net, make_variant

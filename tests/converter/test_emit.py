@@ -12,17 +12,17 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from converter.emit import emit
-from converter.finish import finish
-from converter.int8_plan import layers, watched_tensors
-from converter.labels import read_labels
-from converter.ranges import Ranges, collect_ranges
+from converter.int8.emit import emit
+from converter.int8.plan import layers, watched_tensors
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.int8.sensitivity import damage, rank_layers
+from converter.int8.targets import AARCH64, TENSORRT, X86, X86_VNNI, Target
+from converter.model.finish import finish
+from converter.model.labels import read_labels
+from converter.model.session import Session
+from converter.model.simplify import simplify
+from converter.model.tail import head_nodes
 from converter.search import Recipe
-from converter.sensitivity import damage, rank_layers
-from converter.session import Session
-from converter.simplify import simplify
-from converter.tail import head_nodes
-from converter.targets import AARCH64, TENSORRT, X86, X86_VNNI, Target
 from sightd import nms
 from sightd.types import Candidates, Detections, Placement
 from tests.parts.blobs import LABELS, blob_detector, blob_picture

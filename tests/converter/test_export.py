@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict
 import numpy as np
 import pytest
 
-from converter.batch import agrees
-from converter.export import export
-from converter.finish import finish
-from converter.graph import describe, load_onnx, opset_of
+from converter.model.batch import agrees
+from converter.model.export import export
+from converter.model.finish import finish
+from converter.model.graph import describe, load_onnx, opset_of
 from sightd.bundle import sha256_of
 from sightd.errors import ModelError
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from converter.finish import FinishedModel, finish, head_nodes
-from converter.graph import describe, load_onnx
-from converter.reference import Reference
-from converter.session import Session
+from converter.agreement.reference import Reference
+from converter.model.finish import FinishedModel, finish, head_nodes
+from converter.model.graph import describe, load_onnx
+from converter.model.session import Session
 from sightd.errors import ModelError
 from tests.parts.models import (
     HEIGHT,
@@ -149,7 +149,7 @@ def test_a_batch_that_leaks_between_pictures_is_run_singly_and_said_loudly(caplo
     features = net.backbone("input")
     mixed = net.add("Sub", features, net.add("ReduceMean", features, axes=[0], keepdims=1))
     heat, sides = net.add("Sigmoid", net.conv(mixed, 8, 3)), net.conv(mixed, 8, 4)
-    with caplog.at_level(logging.WARNING, "converter.finish"):
+    with caplog.at_level(logging.WARNING, "converter.model.finish"):
         done = finished(net.model([heat, sides]))
     assert done.max_batch == 1
     assert describe(done.model.graph.input[0]).shape == (1, HEIGHT, WIDTH, 3)
@@ -242,7 +242,7 @@ def test_a_distributions_convolution_is_not_the_prediction_layer() -> None:
 def test_real_models_reach_their_accuracy(assets: Path, file: str, ap: float) -> None:
     pytest.importorskip("pycocotools")
     from bench.coco import evaluate
-    from converter.labels import COCO80
+    from converter.model.labels import COCO80
     from sightd.nms import detections
     from sightd.resize import resize_into
     from sightd.types import Candidates

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter import frames
-from converter.frames import read_frames
+from converter.calibration import frames
+from converter.calibration.frames import read_frames
 from converter.progress import Silent
 from sightd.calibration_entries import Entry
 from sightd.errors import CalibrationError

@@ -12,21 +12,21 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from converter.agree import Agreement, agreement, levels
+from converter.agreement.agree import Agreement, agreement, levels
+from converter.agreement.gate import Gate
+from converter.agreement.half_weights import with_half_weights
+from converter.agreement.measure import detect
+from converter.agreement.reference import Reference
+from converter.agreement.thresholds import Thresholds
 from converter.builders.onnxruntime import KIND, build_float, build_int8
-from converter.finish import FinishedModel, finish
-from converter.frames import Frames, read_frames
-from converter.gate import Gate
-from converter.half_weights import with_half_weights
-from converter.int8_plan import watched_tensors
-from converter.measure import detect
+from converter.calibration.frames import Frames, read_frames
+from converter.int8.plan import watched_tensors
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.model.finish import FinishedModel, finish
+from converter.model.simplify import simplify
+from converter.model.tail import head_nodes
 from converter.progress import Silent
-from converter.ranges import Ranges, collect_ranges
-from converter.reference import Reference
 from converter.search import Recipe
-from converter.simplify import simplify
-from converter.tail import head_nodes
-from converter.thresholds import Thresholds
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.resize import resize_into

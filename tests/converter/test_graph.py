@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from converter.finish import finish
-from converter.graph import load_onnx, model_input, normalise, opset_of, rename_tensors
-from converter.session import Session
+from converter.model.finish import finish
+from converter.model.graph import load_onnx, model_input, normalise, opset_of, rename_tensors
+from converter.model.session import Session
 from sightd.errors import ModelError
 from tests.parts.models import HEIGHT, WIDTH, Net, yolox
 

@@ -8,7 +8,7 @@ from typing import Any, Dict
 import cv2
 import pytest
 
-from converter.ground_truth import read_ground_truth, read_labelled_image
+from converter.agreement.ground_truth import read_ground_truth, read_labelled_image
 from sightd.errors import CalibrationError
 from tests.parts.blobs import blob_picture
 

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from converter.finish import finish
-from converter.graph import Tensor
 from converter.heads import FAMILIES, Head, Signature, choose_head, detect
-from converter.labels import COCO80
+from converter.model.finish import finish
+from converter.model.graph import Tensor
+from converter.model.labels import COCO80
 from sightd.errors import ModelError
 
 Outputs = Sequence[Tuple[str, Sequence[int]]]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converter.int8_numbers import Affine, activation, bias, constant, weights
-from converter.targets import AARCH64, X86, X86_VNNI, Target, this_machine
+from converter.int8.numbers import Affine, activation, bias, constant, weights
+from converter.int8.targets import AARCH64, X86, X86_VNNI, Target, this_machine
 
 TARGETS = [X86_VNNI, AARCH64, Target(activations="s8", symmetric=True), Target(activations="u8", symmetric=True)]
 

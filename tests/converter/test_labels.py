@@ -7,7 +7,7 @@ from typing import List, Optional
 
 import pytest
 
-from converter.labels import COCO80, read_labels, resolve_labels
+from converter.model.labels import COCO80, read_labels, resolve_labels
 from sightd.errors import ModelError
 from tests.parts.models import yolox
 

@@ -7,9 +7,9 @@ from typing import List
 import onnx
 import pytest
 
-from converter import layer_speed
-from converter.int8_plan import layers
-from converter.layer_speed import slow_first_layers
+from converter.int8 import layer_speed
+from converter.int8.layer_speed import slow_first_layers
+from converter.int8.plan import layers
 from tests.parts.int8 import conv
 from tests.parts.models import Net
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converter.match import COCO_IOUS, class_overlaps, iou_matrix, match
+from converter.agreement.match import COCO_IOUS, class_overlaps, iou_matrix, match
 from sightd.types import Detections
 
 HALF = np.array([0.5])

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from converter.graph import load_onnx
+from converter.model.graph import load_onnx
 from sightd.errors import ModelError
 
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from converter.heads import FAMILIES
-from converter.presets import INPUT_SPEC_KEY, PRESETS, input_size, resolve_spec
+from converter.model.presets import INPUT_SPEC_KEY, PRESETS, input_size, resolve_spec
 from sightd.errors import ModelError
 from sightd.types import InputSpec
 from tests.parts.models import HEIGHT, WIDTH, centernet_distances, yolox

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from converter.int8_plan import layers, plan_int8, watched_tensors
-from converter.quantize import quantize
-from converter.ranges import Ranges, collect_ranges
-from converter.session import Session
-from converter.tail import head_nodes
-from converter.targets import TENSORRT, X86_VNNI, this_machine
+from converter.int8.plan import layers, plan_int8, watched_tensors
+from converter.int8.quantize import quantize
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.int8.targets import TENSORRT, X86_VNNI, this_machine
+from converter.model.session import Session
+from converter.model.tail import head_nodes
 from sightd.errors import CalibrationError
 from tests.parts.int8 import conv, decibels, kernels, pictures, quantised
 from tests.parts.models import Net

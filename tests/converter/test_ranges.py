@@ -12,8 +12,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from converter.histogram import Histogram
-from converter.ranges import Ranges, collect_ranges
+from converter.int8.histogram import Histogram
+from converter.int8.ranges import Ranges, collect_ranges
 from sightd.errors import CalibrationError
 from tests.parts.models import HEIGHT, WIDTH, Net
 
@@ -174,7 +174,7 @@ def test_maxima_are_of_each_frame_alone() -> None:
 def test_bounds_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ranges = Ranges({"t": histogram_of(RANDOM.normal(0, 1, 100).astype(np.float32))}, 1)
     first = [ranges.bounds("t", "mse", symmetric) for symmetric in (False, True)]
-    monkeypatch.setattr("converter.ranges.ALGORITHMS", {})
+    monkeypatch.setattr("converter.int8.ranges.ALGORITHMS", {})
     assert [ranges.bounds("t", "mse", symmetric) for symmetric in (False, True)] == first
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from converter.clipping import ALGORITHMS
-from converter.ranges import Ranges, collect_ranges
-from converter.ranges_file import load_ranges, ranges_key, save_ranges
+from converter.int8.clipping import ALGORITHMS
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.int8.ranges_file import load_ranges, ranges_key, save_ranges
 from sightd.errors import CalibrationError
 from sightd.types import InputSpec
 from tests.parts.models import HEIGHT, WIDTH, Net

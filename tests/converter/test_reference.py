@@ -8,9 +8,9 @@ from typing import Tuple
 import numpy as np
 import pytest
 
-from converter.finish import finish
-from converter.graph import describe
-from converter.reference import Reference, normalised, placed
+from converter.agreement.reference import Reference, normalised, placed
+from converter.model.finish import finish
+from converter.model.graph import describe
 from sightd.errors import ModelError
 from sightd.resize import resize_into
 from sightd.types import Image, InputSpec

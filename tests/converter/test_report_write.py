@@ -11,8 +11,8 @@ from typing import Any, Dict, Tuple
 import pytest
 
 from converter.convert import convert
+from converter.int8.ranges import Ranges
 from converter.progress import Silent
-from converter.ranges import Ranges
 from converter.request import Request
 from tests.parts.blobs import LABELS, blob_detector, write_blob_pictures
 

@@ -5,7 +5,7 @@ from typing import Callable, List, Tuple
 
 import pytest
 
-from converter.agree import Agreement
+from converter.agreement.agree import Agreement
 from converter.search import FAMILIES, Limits, Recipe, Trial, best, search
 
 TWO = [Recipe("minmax", "all", 8), Recipe("percentile", "all", 8)]

@@ -8,8 +8,8 @@ from typing import List, Optional
 import numpy as np
 import pytest
 
-from converter.coverage import radius_of
-from converter.select import choose, split, thumbnails
+from converter.calibration.coverage import radius_of
+from converter.calibration.select import choose, split, thumbnails
 from sightd.calibration_entries import Entry
 from sightd.errors import CalibrationError
 from sightd.frame_filters import distances

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter.coverage import Growth, Radius, coverage, radius_of, saturation
-from converter.select import Stratum
+from converter.calibration.coverage import Growth, Radius, coverage, radius_of, saturation
+from converter.calibration.select import Stratum
 
 YARD: Stratum = ("yard", 0, "bright", "unknown")
 

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from converter.finish import finish
-from converter.int8_plan import layers, watched_tensors
-from converter.ranges import collect_ranges
-from converter.sensitivity import Damage, damage, rank_layers, sqnr_db
-from converter.tail import head_nodes
-from converter.targets import this_machine
+from converter.int8.plan import layers, watched_tensors
+from converter.int8.ranges import collect_ranges
+from converter.int8.sensitivity import Damage, damage, rank_layers, sqnr_db
+from converter.int8.targets import this_machine
+from converter.model.finish import finish
+from converter.model.tail import head_nodes
 from sightd.types import Detections
 from tests.parts.blobs import LABELS, blob_detector, blob_picture
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from converter.session import Session
-from converter.silu import SILU, fuse_silu
+from converter.int8.silu import SILU, fuse_silu
+from converter.model.session import Session
 from tests.parts.int8 import conv, pictures
 from tests.parts.models import Net
 

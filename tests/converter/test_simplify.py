@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from converter.session import Session
-from converter.simplify import simplify
-from converter.tail import head_nodes
+from converter.model.session import Session
+from converter.model.simplify import simplify
+from converter.model.tail import head_nodes
 from tests.parts.int8 import conv, kernels, pictures, quantised
 from tests.parts.models import HEIGHT, WIDTH, Net
 

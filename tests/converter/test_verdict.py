@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from converter.agree import Agreement
+from converter.agreement.agree import Agreement
 from converter.search import Recipe, Trial
 from converter.verdict import Outcome, choose
 

@@ -7,12 +7,12 @@ from typing import Set
 import onnx
 import pytest
 
-from converter.finish import finish
-from converter.frames import read_frames
-from converter.gate import Gate
+from converter.agreement.gate import Gate
+from converter.agreement.reference import Reference
+from converter.calibration.frames import read_frames
+from converter.int8.ranges_file import load_ranges, ranges_key
+from converter.model.finish import finish
 from converter.progress import Silent
-from converter.ranges_file import load_ranges, ranges_key
-from converter.reference import Reference
 from converter.search import Recipe
 from converter.workshop import Workshop
 from sightd.bundle import OutputSpec

@@ -11,11 +11,11 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from converter.int8_plan import watched_tensors
-from converter.quantize import quantize
-from converter.ranges import collect_ranges
-from converter.tail import head_nodes
-from converter.targets import Target, this_machine
+from converter.int8.plan import watched_tensors
+from converter.int8.quantize import quantize
+from converter.int8.ranges import collect_ranges
+from converter.int8.targets import Target, this_machine
+from converter.model.tail import head_nodes
 from tests.parts.models import HEIGHT, WIDTH, Net
 
 __all__ = ["conv", "decibels", "kernels", "pictures", "quantised"]

@@ -38,7 +38,6 @@ def _has_rtsp_server() -> bool:
 
 
 _PARTS: Dict[str, Callable[[], bool]] = {
-    "chromium": lambda: shutil.which("chromium") is not None,
     "mosquitto": _has_mosquitto,
     "gst-rtsp-server": _has_rtsp_server,
     "openssl": lambda: shutil.which("openssl") is not None,

@@ -26,7 +26,7 @@ class Target:
     #: Each layer's result becomes INT8 at once: ONNX Runtime has integer kernels only for such layers. TensorRT needs
     #: quantised inputs alone; what it does with a result before the next layer (SiLU) is better left exact.
     quantize_results: bool = True
-    #: SiLU is one float operator between INT8 layers (see converter.silu).
+    #: SiLU is one float operator between INT8 layers (see converter.int8.silu).
     fuse_silu: bool = False
 
 

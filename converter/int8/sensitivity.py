@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from sightd import nms
 from sightd.types import Candidates, Detections, Placement
 
-from .graph import OUR_PREFIX, constants
-from .match import iou_matrix
+from ..agreement.match import iou_matrix
+from ..model.graph import OUR_PREFIX, constants
+from ..model.session import Session
 from .quantize import quantize
 from .ranges import Ranges
-from .session import Session
 from .targets import Target
 
 __all__ = ["Damage", "damage", "rank_layers", "sqnr_db"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sightd.calibration_entries import Entry, dataset_sha256, read_entries, read_image
 from sightd.types import Image
 
+from ..progress import Progress, Silent
 from .cameras import of_cameras
 from .coverage import Coverage, coverage, saturation
 from .embeddings import Embed
-from .progress import Progress, Silent
 from .select import choose, split, strata, thumbnails
 
 __all__ = ["Frames", "read_frames"]
@@ -63,8 +63,8 @@ def read_frames(
 ) -> Frames:
     """At most *count* frames of the set in *folder* to calibrate on and *holdout* to judge by, the same for a seed.
 
-    :param embed: what pictures mean to the model (:mod:`converter.embeddings`); without it the choice goes by
-        thumbnails. That of the hold-out always does: the model that is judged has no say in by what.
+    :param embed: what pictures mean to the model (:mod:`converter.calibration.embeddings`); without it the choice goes
+        by thumbnails. That of the hold-out always does: the model that is judged has no say in by what.
     :param cameras: take their frames only; none names all.
     :raises CalibrationError: there is no set, it is damaged, lacks one of *cameras*, or is too small to be parted.
     """

@@ -12,10 +12,10 @@ from sightd.calibration_entries import Entry
 from sightd.engines import EngineOptions, load_engine
 from sightd.types import Detections, Image, InputSpec
 
+from ..calibration.frames import Frames
+from ..progress import Progress
 from .agree import Agreement, Thresholds, agreement, levels
-from .frames import Frames
 from .measure import detect, latencies
-from .progress import Progress
 from .reference import Reference
 
 __all__ = ["Gate", "Latencies"]

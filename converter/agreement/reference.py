@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sightd.nms import detections
 from sightd.types import Candidates, Detections, Image, InputSpec, Placement
 
-from .graph import load_onnx, model_input
-from .heads import Head
-from .session import Session
+from ..heads import Head
+from ..model.graph import load_onnx, model_input
+from ..model.session import Session
 
 __all__ = ["Reference", "normalised", "placed"]
 

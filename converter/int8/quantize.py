@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from .graph import drop_unused_weights
-from .int8_numbers import Affine, activation, bias, constant, weights
-from .int8_plan import WEIGHT_AXIS, Plan, plan_int8
+from ..model.graph import drop_unused_weights
+from .numbers import Affine, activation, bias, constant, weights
+from .plan import WEIGHT_AXIS, Plan, plan_int8
 from .ranges import Ranges
 from .silu import fuse_silu
 from .targets import Target
@@ -38,9 +38,9 @@ def quantize(
 ) -> onnx.ModelProto:
     """A copy of *model* with Q/DQ pairs around all that can be INT8.
 
-    :param algorithm: one of converter.clipping.ALGORITHMS.
+    :param algorithm: one of converter.int8.clipping.ALGORITHMS.
     :param float_nodes: names of nodes that stay as they are.
-    :param scope: "all" or "conv" (see :func:`converter.int8_plan.plan_int8`).
+    :param scope: "all" or "conv" (see :func:`converter.int8.plan.plan_int8`).
     :raises CalibrationError: *ranges* lack a tensor.
     """
     source = fuse_silu(model) if target.fuse_silu else model

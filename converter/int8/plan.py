@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .graph import constants
+from ..model.graph import constants
 from .silu import SILU
 
 __all__ = ["WEIGHT_AXIS", "Plan", "layers", "plan_int8", "watched_tensors"]

@@ -6,9 +6,9 @@ from typing import AbstractSet
 
 import onnx
 
+from ..search import Recipe
 from .quantize import quantize
 from .ranges import Ranges
-from .search import Recipe
 from .targets import Target
 
 __all__ = ["emit"]

@@ -9,10 +9,10 @@ from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.types import InputSpec
 
+from ..progress import Progress
 from .average_precision import AveragePrecision, average_precision
 from .ground_truth import LabelledImage, read_labelled_image
 from .measure import detect
-from .progress import Progress
 
 __all__ = ["label_precision"]
 

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 
 from sightd.types import InputSpec
 
+from ..heads import Anchors, Head
 from .batch import BATCH
 from .graft import Graft
 from .graph import rename_tensors
-from .heads import Anchors, Head
 
 __all__ = ["INPUT", "OUTPUTS", "add_input", "add_outputs"]
 

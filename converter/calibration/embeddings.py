@@ -12,9 +12,9 @@ from onnx import helper
 from sightd.resize import resize_into
 from sightd.types import Image, InputSpec
 
-from .graph import OUR_PREFIX
-from .session import Session
-from .tail import head_nodes
+from ..model.graph import OUR_PREFIX
+from ..model.session import Session
+from ..model.tail import head_nodes
 
 __all__ = ["Embed", "embedder", "feature_tensor"]
 

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, Sequence
 
 from sightd.calibration_entries import Entry, busyness, indexed, light
 
-from .request import Request
+from ..request import Request
 
 __all__ = ["CameraHolding", "Holding", "holding", "sentences"]
 

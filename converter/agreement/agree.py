@@ -1,8 +1,8 @@
 """Agreement without labels: the reference's detections are the truth, the candidate engine's are judged by them.
 
-The reference is the unfinished float model behind its own preprocessing (:mod:`converter.reference`), so
+The reference is the unfinished float model behind its own preprocessing (:mod:`converter.agreement.reference`), so
 wrong resizing, a wrong decode and a ruined engine all show; an input spec that is wrong for the model does
-not, for both sides follow it. The rule of the verdict is in :mod:`converter.judge`; docs/agreement.md derives
+not, for both sides follow it. The rule of the verdict is in :mod:`converter.agreement.judge`; docs/agreement.md derives
 its limits.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Dict
 
-from .int8_numbers import activation
+from .numbers import activation
 from .ranges import Ranges
 from .targets import TENSORRT
 

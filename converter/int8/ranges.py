@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sightd.errors import CalibrationError
 
+from ..model.session import Session
 from .clipping import ALGORITHMS
 from .histogram import Histogram
-from .session import Session
 
 __all__ = ["Ranges", "collect_ranges"]
 
@@ -33,7 +33,7 @@ class Ranges:
     )
 
     def bounds(self, tensor: str, algorithm: str, symmetric: bool = False) -> Tuple[float, float]:
-        """(low, high) of *tensor* by one of converter.clipping.ALGORITHMS.
+        """(low, high) of *tensor* by one of converter.int8.clipping.ALGORITHMS.
 
         :param symmetric: whether the target's grid has its zero in the middle.
         :raises CalibrationError: the tensor was not watched.

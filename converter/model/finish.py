@@ -14,13 +14,13 @@ from sightd.bundle import Profile
 from sightd.errors import ModelError
 from sightd.types import InputSpec
 
+from ..agreement.reference import normalised
+from ..heads import Head, Signature, choose_head
 from .batch import agrees, run_singly, set_batch, symbolic_batch
 from .ends import add_input, add_outputs
 from .graph import Tensor, drop_unused_weights, normalise
-from .heads import Head, Signature, choose_head
 from .labels import resolve_labels
 from .presets import input_size, resolve_spec
-from .reference import normalised
 from .tail import head_nodes, operators_behind
 
 __all__ = ["FinishedModel", "finish", "head_nodes"]

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .graph import constants
+from ..model.graph import constants
 
 __all__ = ["slow_first_layers"]
 

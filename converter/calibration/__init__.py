@@ -1,0 +1,1 @@
+"""Frames: captured, kept, chosen to calibrate on, held out to judge by."""

@@ -1,0 +1,1 @@
+"""From activation ranges to INT8: which numbers, which layers, for which target."""
