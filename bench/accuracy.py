@@ -7,8 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-import cv2
-
 from converter.agreement.gate import Gate
 from converter.agreement.measure import detect
 from converter.agreement.reference import Reference
@@ -21,10 +19,10 @@ from converter.verdict import choose
 from converter.workshop import Workshop
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
-from sightd.sources import source_for
 from sightd.types import Detections, Image, InputSpec
 
 from .assets import asset
+from .clips import write_frames
 from .coco import evaluate
 from .models import MODELS, RealModel, finished_model
 from .result import Result
@@ -33,7 +31,6 @@ __all__ = ["run"]
 
 #: COCO's own evaluation: everything down to this score, 100 boxes an image.
 _MIN_SCORE, _IOU = 0.001, 0.45
-_CLIPS = ("vtest.avi", "one-by-one-person-detection.mp4", "bikes.mp4", "bgs_video02.avi")
 _SHOWN = (
     "pytorch_ap",
     "fp32_ap",
@@ -112,14 +109,5 @@ def _calibration_folder(folder: Path, frames_a_clip: int) -> Path:
     """Pictures of COCO's training set in one sub-folder, frames of each clip in another."""
     folder.mkdir()
     shutil.copytree(asset("images/calib_coco_train80"), folder / "coco")
-    for clip in _CLIPS:
-        (folder / clip).mkdir()
-        source = source_for(str(asset(f"videos/{clip}")), pace="fast", loop=False)
-        source.open()
-        pictures: List[Image] = []
-        while source.grab():
-            pictures.append(source.retrieve())
-        source.close()
-        for index in range(0, len(pictures), -(-len(pictures) // frames_a_clip)):
-            cv2.imwrite(str(folder / clip / f"{index:05}.jpg"), pictures[index])
+    write_frames(folder, frames_a_clip)
     return folder

@@ -1,6 +1,6 @@
 """What a conversion takes and gives: `sightd convert` beside ONNX Runtime's own quantize_static, on the same frames.
 
-Each way runs in a process of its own, one after the other. Choosing frames, judging engines, timing them, the report and
+Each way runs in a process of its own, one after the other. Choosing frames, judging and timing engines, the report and
 AP on labels are part of ours and of its cost; quantize_static is handed the frames that ours chose and only quantises.
 """
 
