@@ -44,7 +44,7 @@ def _main() -> None:
     parser.add_argument("--spec", required=True, help="InputSpec as JSON.")
     parser.add_argument("--pictures", type=Path, required=True, help="Taken in the order of their names.")
     parser.add_argument("--frames", type=int, required=True)
-    parser.add_argument("--op-types", nargs="*", help="Operators to quantise; else its default.")
+    parser.add_argument("--exclude", nargs="*", default=[], help="Names of nodes that stay float.")
     parser.add_argument("--out", type=Path, required=True)
     _quantize(parser.parse_args())
 
@@ -62,7 +62,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        op_types_to_quantize=arguments.op_types,
+        nodes_to_exclude=arguments.exclude,
         calibrate_method=CalibrationMethod[arguments.method],
     )
 
