@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 # A plain `torch` may bring gigabytes of CUDA; this release has a CPU build for the interpreters that it knows.
 TORCH ?= torch==2.13.0
 SECONDS ?= 30
+# Has TensorRT, pycuda, pytest and what `.[cpu,convert]` names; on a Jetson TensorRT comes with the system's Python.
+GPU_PYTHON ?= python3
 
-.PHONY: help demo test test-slow check lint types imports bench schema clean parts
+.PHONY: help demo test test-slow test-gpu check lint types imports bench schema clean parts
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,6 +22,9 @@ test: $(VENV)/.dev parts  ## the fast tests
 
 test-slow: $(VENV)/.dev parts  ## the long tests and those that need the package registries
 	$(BIN)/python -m pytest -m "(slow or net) and not gpu"
+
+test-gpu:  ## the tests on an NVIDIA GPU, without network (GPU_PYTHON=, docs/gpu.md)
+	SIGHTD_TEST_GPU=1 $(GPU_PYTHON) -m pytest -p no:cacheprovider -m gpu tests/gpu tests/sightd
 
 check: lint types imports test  ## what must be green before a commit
 

@@ -52,7 +52,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.8",
     packages=find_packages(include=["sightd*", "daemon*", "converter*"]),
-    package_data={"sightd": ["py.typed"], "daemon": ["py.typed"], "converter": ["py.typed"]},
+    package_data={"sightd": ["py.typed", "engines/*.cu"], "daemon": ["py.typed"], "converter": ["py.typed"]},
     data_files=[*data_files("config"), *data_files("systemd")],
     install_requires=[
         "eval-type-backport>=0.2; python_version < '3.10'",

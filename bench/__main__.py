@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib import import_module
+from pathlib import Path
+from typing import Any, Dict
 
 from .result import show
 
@@ -16,6 +19,7 @@ _BENCHES = {
     "speedup": "INT8 against float in a conventional convolutional detector with SiLU",
     "pipeline": "throughput of the whole daemon as a share of the bare engine's, CPU time a frame by stage",
     "latency": "from a frame's capture to its message at a subscriber, four live streams",
+    "gpu": "TensorRT on a real GPU: AP, latency, PyTorch beside it, copies, memory, the daemon (docs/gpu.md)",
     "threads": "one picture on all cores against one picture a core, ONNX Runtime",
 }
 
@@ -29,11 +33,28 @@ def main() -> None:
     parser.add_argument("name", nargs="?", choices=list(_BENCHES))
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="less data, less certain")
+    own = parser.add_argument_group("gpu only")
+    own.add_argument("--torch-python", default=sys.executable, metavar="PROGRAM", help="the interpreter with PyTorch")
+    own.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the engines for a later run")
+    own.add_argument("--parts", default="", metavar="A,B", help="these parts alone")
+    own.add_argument("--out", type=Path, metavar="FILE", help="the JSON, written after each part and gone on with")
+    own.add_argument("--rehearse", action="store_true", help="on a fake GPU: its figures mean nothing")
     arguments = parser.parse_args()
     if arguments.name is None:
         parser.print_help()
         return
-    show(import_module(f"bench.{arguments.name.replace('-', '_')}").run(arguments.quick), arguments.json)
+    module = import_module(f"bench.{arguments.name.replace('-', '_')}")
+    show(module.run(arguments.quick, **(_of_gpu(arguments) if arguments.name == "gpu" else {})), arguments.json)
+
+
+def _of_gpu(arguments: argparse.Namespace) -> Dict[str, Any]:
+    return {
+        "torch_python": arguments.torch_python,
+        "work": arguments.work,
+        "parts": [part for part in arguments.parts.split(",") if part],
+        "out": arguments.out,
+        "rehearse": arguments.rehearse,
+    }
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from typing import Any, Callable, Dict, List
 from converter.agreement.gate import Gate
 from converter.agreement.measure import detect
 from converter.agreement.reference import Reference
-from converter.builders.onnxruntime import KIND, build_int8
+from converter.builders.onnxruntime import KIND, OnnxRuntimeBuilder
 from converter.calibration.frames import read_frames
+from converter.floats import build_floats
 from converter.model.graph import OUR_PREFIX
 from converter.progress import Silent
 from converter.search import Limits, Recipe, search
@@ -24,6 +25,7 @@ from sightd.types import Detections, Image, InputSpec
 from .assets import asset
 from .clips import write_frames
 from .coco import evaluate
+from .engine_files import write_int8
 from .models import MODELS, RealModel, finished_model
 from .result import Result
 
@@ -65,18 +67,20 @@ def _measure(model: RealModel, calibration: Path, folder: Path) -> Dict[str, Any
     frames = read_frames(calibration, count=512, holdout=200, seed=0)
     reference = Reference(model.load(), spec, finished.head)
     gate = Gate.open(reference, frames, spec, OutputSpec(), batches=[1, 4], progress=Silent())
-    workshop = Workshop(finished, frames, gate, folder, Silent())
-    floats = workshop.judge_float()
-    trials = search(workshop.prepare(), workshop.attempt, Limits(_MAX_TRIALS))
-    verdict = choose(floats, trials)
+    builder = OnnxRuntimeBuilder()
+    yardstick = build_floats(builder, finished.model, gate, folder, Silent()).yardstick
+    float_file = yardstick.built.file
+    workshop = Workshop(finished, frames, gate, builder, float_file, folder, Silent())
+    trials = search(workshop.prepare(), workshop.attempt, Limits(_MAX_TRIALS), builder.families)
+    verdict = choose(yardstick.agreement, trials)
     naive = _naive(workshop, folder / "naive.onnx")
     judged = gate.judge(KIND, naive, "naive INT8")
     trial = verdict.trial
     int8 = workshop.file_of(trial.recipe) if trial else None
     return {
         "pytorch_ap": _ap(lambda images: [reference.detect(image, _MIN_SCORE, _IOU) for image in images], 1),
-        "fp32_ap": _engine_ap(workshop.float_file, spec, 1),
-        "fp32_ap_batch4": _engine_ap(workshop.float_file, spec, 4),
+        "fp32_ap": _engine_ap(float_file, spec, 1),
+        "fp32_ap_batch4": _engine_ap(float_file, spec, 4),
         "int8_ap": _engine_ap(int8, spec, 4) if int8 else None,
         "int8_speedup": round(trial.speedup, 3) if trial else None,
         "outcome": verdict.outcome.name.lower(),
@@ -91,7 +95,7 @@ def _naive(workshop: Workshop, file: Path) -> Path:
     """INT8 as it is done when nobody looks: every layer, the prediction layers too, ranges from the extremes."""
     model = workshop.model
     ours = {node.name for node in model.graph.node if node.name.startswith(OUR_PREFIX)}
-    build_int8(model, workshop.collect_ranges(ours), Recipe("minmax", "all", 0), ours, file)
+    write_int8(model, workshop.collect_ranges(ours), Recipe("minmax", "all", 0), ours, file)
     return file
 
 

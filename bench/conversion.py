@@ -20,7 +20,7 @@ from converter.agreement.gate import Gate
 from converter.agreement.ground_truth import read_ground_truth
 from converter.agreement.labelled import label_precision
 from converter.agreement.reference import Reference
-from converter.builders.onnxruntime import KIND, build_float
+from converter.builders.onnxruntime import KIND
 from converter.calibration.embeddings import embedder
 from converter.calibration.frames import Frames, read_frames
 from converter.model.tail import head_nodes
@@ -30,6 +30,7 @@ from sightd.bundle import OutputSpec, open_bundle
 from .assets import asset
 from .child import Spent, spent
 from .clips import write_frames
+from .engine_files import write_float
 from .models import MODELS, finished_model
 from .result import Result
 
@@ -116,7 +117,7 @@ class _Others:
         self._frames = read_frames(pictures, count=count, holdout=_HOLDOUT, seed=0, embed=embed)
         self._finished, self._folder = finished, folder
         self._float_file = folder / "float.onnx"
-        build_float(finished.model, self._float_file)
+        write_float(finished.model, self._float_file)
         self._chosen = folder / "chosen"
         _copy(self._frames, self._chosen)
 

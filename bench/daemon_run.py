@@ -15,6 +15,7 @@ from typing import Callable, Dict, Iterator, List, Tuple
 from daemon.service import Service
 from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec
 from sightd.engines import Engine
+from sightd.serving import Serving
 from sightd.settings import load_settings
 from sightd.types import InputSpec
 from tests.parts.broker import Broker, running_broker
@@ -79,7 +80,7 @@ def _service(
     config = folder / "sightd.yaml"
     config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\n{cameras}")
     load = partial(load_settings, config)
-    return Service(load(), manifest, open_engine, load)
+    return Service(load(), manifest, lambda: Serving(open_engine(), manifest), load)
 
 
 def _frames(service: Service) -> int:

@@ -21,7 +21,7 @@ from converter.agreement.ground_truth import read_ground_truth, read_labelled_im
 from converter.agreement.half_weights import with_half_weights
 from converter.agreement.measure import detect
 from converter.agreement.reference import Reference
-from converter.builders.onnxruntime import KIND, build_float, build_int8, rank
+from converter.builders.onnxruntime import KIND, OnnxRuntimeBuilder
 from converter.calibration.frames import Frames, read_frames
 from converter.int8.histogram import Histogram
 from converter.int8.plan import layers, watched_tensors
@@ -39,6 +39,7 @@ from sightd.resize import resize_into
 from sightd.types import Detections, Image, InputSpec
 
 from .assets import asset
+from .engine_files import write_float, write_int8
 from .models import RealModel, finished_model
 
 __all__ = ["FAULTS", "Judged", "JudgedModel"]
@@ -110,7 +111,7 @@ class JudgedModel:
         """Every engine and every fault, judged."""
         rows = [self._float("fp32", {}), self._half()]
         rows += [self._float(fault, overrides, fault) for fault, overrides in self._wrong_specs()]
-        build_float(self._finished.model, self._file)
+        write_float(self._finished.model, self._file)
         rows.append(self._row("fp32", "centre-crop", see=self._cropped))
         dropped = self._rarest_class()
         rows.append(self._row(f"fp32 without {self._finished.labels[dropped]}", "class-dropped", drop=dropped))
@@ -127,11 +128,11 @@ class JudgedModel:
 
     def _float(self, title: str, overrides: Dict[str, object], fault: str = "") -> Judged:
         graph = finish(self._model.load(), labels=read_labels("coco80"), spec_overrides=overrides).model
-        build_float(graph, self._file)
+        write_float(graph, self._file)
         return self._row(title, fault)
 
     def _half(self) -> Judged:
-        build_float(with_half_weights(self._finished.model), self._file)
+        write_float(with_half_weights(self._finished.model), self._file)
         return self._row("float16 weights", "")
 
     def _wrong_specs(self) -> Iterator[Tuple[str, Dict[str, object]]]:
@@ -140,7 +141,7 @@ class JudgedModel:
 
     def _int8(self, ranges: Ranges, recipe: Recipe, title: str, fault: str = "") -> Judged:
         kept = self._head | set(self._ranking[: recipe.float_layers])
-        build_int8(self._graph, ranges, recipe, kept, self._file)
+        write_int8(self._graph, ranges, recipe, kept, self._file)
         return self._row(f"{title}{recipe.algorithm} {recipe.scope} {recipe.float_layers}", fault)
 
     def _naive(self) -> Judged:
@@ -148,7 +149,7 @@ class JudgedModel:
         ours = {node.name for node in self._graph.graph.node if node.name.startswith(OUR_PREFIX)}
         inputs = (_input(image, self._spec) for image in self.frames.images(self.frames.calibration))
         ranges = collect_ranges(self._graph, watched_tensors(self._graph, ours), inputs)
-        build_int8(self._graph, ranges, Recipe("minmax", "all", 0), ours, self._file)
+        write_int8(self._graph, ranges, Recipe("minmax", "all", 0), ours, self._file)
         return self._row("every layer", "naive")
 
     def _of_seed(self, seed: int) -> Ranges:
@@ -161,7 +162,10 @@ class JudgedModel:
         entries = self.frames.calibration[:_RANKING_FRAMES]
         inputs = [_input(image, self._spec) for image in self.frames.images(entries)]
         candidates = layers(self._graph, self._head)
-        return [one.layer for one in rank(self._graph, ranges, candidates, self._head, inputs, lambda: None)]
+        return [
+            one.layer
+            for one in OnnxRuntimeBuilder().rank(self._graph, ranges, candidates, self._head, inputs, lambda: None)
+        ]
 
     def _cropped(self, image: Image) -> _Seen:
         """The largest middle part of the input's shape: what a resize to fill and a crop leave."""

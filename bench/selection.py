@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from converter.agreement.gate import Gate
 from converter.agreement.measure import detect
 from converter.agreement.reference import Reference
-from converter.builders.onnxruntime import KIND, build_int8, rank
+from converter.builders.onnxruntime import KIND, OnnxRuntimeBuilder
 from converter.calibration.coverage import radius_of
 from converter.calibration.embeddings import embedder
 from converter.calibration.frames import read_frames
@@ -36,6 +36,7 @@ from sightd.types import Image, InputSpec
 from .assets import asset
 from .clips import CLIPS, write_frames
 from .coco import evaluate
+from .engine_files import write_int8
 from .models import MODELS, RealModel, finished_model
 from .result import Result
 
@@ -141,7 +142,7 @@ class _Trial:
     def engine(self, choice: Sequence[int]) -> List[float]:
         """AP50 and recall on the hold-out, AP on COCO's labels, of the engine calibrated on the choice."""
         ranges = collect_ranges(self._model, self._tensors, (self._inputs[place] for place in choice))
-        build_int8(self._model, ranges, _RECIPE, self._float_nodes, self._file)
+        write_int8(self._model, ranges, _RECIPE, self._float_nodes, self._file)
         agreed = self._gate.judge(KIND, self._file, "")
         folder = asset("images/coco_val_dev100")
         with load_engine(KIND, self._file, self._spec, 4, EngineOptions()) as engine:
@@ -157,7 +158,7 @@ class _Trial:
         """The layers that the recipe keeps float."""
         among = layers(self._model, self._head)
         inputs = self._inputs[:: -(-len(self._inputs) // _RANKING_FRAMES)]
-        ranked = rank(self._model, ranges, among, self._head, inputs, lambda: None)
+        ranked = OnnxRuntimeBuilder().rank(self._model, ranges, among, self._head, inputs, lambda: None)
         return {damage.layer for damage in ranked[: _RECIPE.float_layers]}
 
 

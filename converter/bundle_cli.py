@@ -18,7 +18,10 @@ __all__ = ["register"]
 
 _BUNDLES = Path("/opt/sightd/bundles")
 #: Differ in any two bundles and say nothing.
-_UNTOLD = ("engine.file", "engine.sha256", "parent", "created_at", "build.seconds", "build.peak_rss_mb")
+_UNTOLD = (
+    *("engine.file", "engine.sha256", "fallback.file", "fallback.sha256", "parent", "created_at"),
+    *("build.seconds", "build.peak_rss_mb", "build.engine.seconds", "build.engine.peak_rss_mb"),
+)
 
 _Folder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or one of its versions/NAME.")]
 
@@ -85,12 +88,18 @@ def _diff(
 
 
 def _verify(folder: _Folder) -> None:
-    """Check that a bundle is what its manifest says, loads on this machine and runs; exit code 1 says why not."""
+    """Check that a bundle is what its manifest says, loads on this machine and computes what it did; 1 says why not.
+
+    Its fallback is checked, too.
+    """
     from sightd.bundle_check import check_runs
 
     bundle = open_bundle(folder)
     check_runs(bundle)
-    typer.echo(f"{folder}: version {version_name(bundle)} is sound and runs here")
+    engine, fallback = bundle.manifest.engine, bundle.manifest.fallback
+    runs = f"{engine.precision} on {engine.kind}"
+    beside = f", and so does its fallback ({fallback.precision} on {fallback.kind})" if fallback else ""
+    typer.echo(f"{folder}: version {version_name(bundle)} is sound and runs here ({runs}){beside}")
 
 
 def _rollback(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import time
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence
 
 import onnx
 
-from sightd.bundle import ModelRecord, OutputSpec, Profile, sha256_of
+from sightd.bundle import OutputSpec, Profile
 from sightd.errors import BundleError, ModelError
 
 from .agreement.agree import Agreement
@@ -19,14 +19,16 @@ from .agreement.ground_truth import LabelledImage, read_ground_truth
 from .agreement.half_weights import with_half_weights
 from .agreement.labelled import label_precision
 from .agreement.reference import Reference
-from .builders import onnxruntime as builder
+from .builders.base import Builder
+from .builders.choice import choose_builder
+from .builders.onnxruntime import KIND as ONNX_RUNTIME
 from .calibration.cameras import camera_counts
 from .calibration.embeddings import embedder
-from .calibration.frames import read_frames
+from .calibration.frames import Frames, read_frames
 from .evidence import Evidence
-from .model.export import export
+from .floats import Floats, build_floats
+from .given import Given, read_given
 from .model.finish import FinishedModel, finish
-from .model.graph import load_onnx, opset_of
 from .model.labels import read_labels
 from .progress import Progress
 from .request import Request, Result
@@ -57,9 +59,50 @@ def convert(request: Request, progress: Progress) -> Result:
 
 def _convert(request: Request, folder: Path, progress: Progress) -> Result:
     started = time.monotonic()
-    model, record = _given(request, folder)
-    finished = _finished(request, model)
+    given = read_given(request, folder)
+    finished = _finished(request, given.model)
     truth = read_ground_truth(request.truth, finished.labels, request.truth_images) if request.truth else []
+    profile = Profile(opt=min(Profile().opt, finished.max_batch), max=finished.max_batch)
+    earlier = request.rebuilt.files if request.rebuilt else {}
+    builder = choose_builder(request.engine, request.trt, profile, folder, earlier, progress)
+    frames = _frames(request, finished, progress)
+    progress.say(
+        f"{given.record.name}: {finished.head.family}, {len(finished.labels)} classes, input {finished.spec.width} x "
+        f"{finished.spec.height}; {len(frames.calibration)} frames to calibrate on, {len(frames.holdout)} held out"
+    )
+    gate = _gate(request, given, finished, frames, profile, progress)
+    floats = build_floats(builder, finished.model, gate, folder, progress)
+    _check_finished(floats.exact.agreement)
+    float_file = floats.yardstick.built.file
+    workshop = Workshop(
+        finished, frames, gate, builder, float_file, folder, progress, earlier_ranges=earlier.get("ranges.npz")
+    )
+    trials: List[Trial] = []
+    if floats.exact.agreement.agrees:
+        trials = _searched(workshop, builder, request, progress)
+        frames = frames.with_saturation(workshop.maxima())
+    verdict = choose(floats.yardstick.agreement, trials)
+    files = {"float": float_file}
+    if verdict.trial:
+        files["int8"] = workshop.file_of(verdict.trial.recipe)
+    evidence = Evidence(
+        given,
+        finished,
+        frames,
+        gate,
+        profile,
+        trials,
+        verdict,
+        time.monotonic() - started,
+        request,
+        floats,
+        noise=_noise(floats, finished, gate, folder),
+        labelled=_labelled(truth, builder.kind, files, gate, progress),
+    )
+    return Result(ship(request.out, folder, evidence, workshop, builder), verdict)
+
+
+def _frames(request: Request, finished: FinishedModel, progress: Progress) -> Frames:
     frames = read_frames(
         request.calibration,
         count=request.frames,
@@ -70,13 +113,14 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
         cameras=request.cameras,
     )
     progress.say(f"frames of the cameras: {camera_counts([*frames.calibration, *frames.holdout])}")
-    progress.say(
-        f"{record.name}: {finished.head.family}, {len(finished.labels)} classes, input {finished.spec.width} x "
-        f"{finished.spec.height}; {len(frames.calibration)} frames to calibrate on, {len(frames.holdout)} held out"
-    )
-    profile = Profile(opt=min(Profile().opt, finished.max_batch), max=finished.max_batch)
-    gate = Gate.open(
-        Reference(model, finished.spec, finished.head),
+    return frames
+
+
+def _gate(
+    request: Request, given: Given, finished: FinishedModel, frames: Frames, profile: Profile, progress: Progress
+) -> Gate:
+    return Gate.open(
+        Reference(given.model, finished.spec, finished.head),
         frames,
         finished.spec,
         OutputSpec(candidates=finished.candidates, min_score=request.thresholds.min_score),
@@ -85,69 +129,47 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
         progress=progress,
         labels=finished.labels,
     )
-    workshop = Workshop(finished, frames, gate, folder, progress)
-    floats = workshop.judge_float()
+
+
+def _check_finished(floats: Agreement) -> None:
     if floats.verdict == "disagrees":
         raise ModelError(
             f"once finished, the float model detects something else than as given ({floats.reason}): "
             "please report this with the model's name, no engine made of it can be trusted"
         )
-    trials: List[Trial] = []
-    if floats.agrees:
-        trials = search(workshop.prepare(), workshop.attempt, Limits(request.max_trials, request.max_minutes))
-        frames = frames.with_saturation(workshop.maxima())
-    verdict = choose(floats, trials)
-    noise = {"finished float model": floats, "float16 weights": _half_weights(finished, gate, folder)}
-    files = {"float": workshop.float_file}
-    if verdict.trial:
-        files["int8"] = workshop.file_of(verdict.trial.recipe)
-    evidence = Evidence(
-        record,
-        finished,
-        frames,
-        gate,
-        profile,
-        trials,
-        verdict,
-        time.monotonic() - started,
-        request,
-        floats,
-        noise=noise,
-        labelled=_labelled(truth, files, gate, progress),
-    )
-    return Result(ship(request.out, folder, evidence, workshop), verdict)
 
 
-def _half_weights(finished: FinishedModel, gate: Gate, folder: Path) -> Agreement:
-    """The second noise level beside the finished float model: what rounding the weights alone changes."""
+def _searched(workshop: Workshop, builder: Builder, request: Request, progress: Progress) -> List[Trial]:
+    limits = Limits(request.max_trials, request.max_minutes)
+
+    def estimate(seconds: float) -> None:
+        most = min(limits.trials * seconds / 60, limits.minutes + seconds / 60)
+        progress.say(f"an INT8 engine takes {seconds:.0f} s; {limits.trials} at most are tried, in {most:.1f} min")
+
+    return search(workshop.prepare(), workshop.attempt, limits, builder.families, on_first=estimate)
+
+
+def _noise(floats: Floats, finished: FinishedModel, gate: Gate, folder: Path) -> Dict[str, Agreement]:
+    """What changes without INT8: the float engines, and (in ONNX Runtime on any machine) rounding the weights alone."""
     file = folder / "half-weights.onnx"
-    builder.build_float(with_half_weights(finished.model), file)
-    return gate.judge(builder.KIND, file, "float16 weights on the hold-out")
+    file.write_bytes(with_half_weights(finished.model).SerializeToString())
+    return {
+        **{floats.title(engine): engine.agreement for engine in floats.engines},
+        "float16 weights": gate.judge(ONNX_RUNTIME, file, "float16 weights on the hold-out"),
+    }
 
 
 def _labelled(
-    truth: Sequence[LabelledImage], files: Mapping[str, Path], gate: Gate, progress: Progress
+    truth: Sequence[LabelledImage], kind: str, files: Mapping[str, Path], gate: Gate, progress: Progress
 ) -> Dict[str, AveragePrecision]:
     """Real mAP of each of *files* by name; none without labelled pictures."""
     found = {
-        name: label_precision(truth, builder.KIND, file, gate.spec, gate.output, progress)
+        name: label_precision(truth, kind, file, gate.spec, gate.output, progress)
         for name, file in (files.items() if truth else ())
     }
     for name, measured in found.items():
         progress.say(f"{name} on {measured.images} labelled pictures: AP {measured.ap:.4f}, AP50 {measured.ap50:.4f}")
     return found
-
-
-def _given(request: Request, folder: Path) -> Tuple[onnx.ModelProto, ModelRecord]:
-    """The user's model as an unfinished graph, exported first where weights were given."""
-    if not request.factory:
-        model = load_onnx(request.model)
-        return model, ModelRecord(request.model.name, sha256_of(request.model), opset_of(model))
-    if request.size is None:
-        raise ModelError("PyTorch weights don't say the size of their input: give it with --size")
-    made = export(request.model, request.factory, size=request.size, opset=request.opset, out=folder / "given.onnx")
-    record = ModelRecord(request.model.name, sha256_of(made.onnx), made.opset, made.weights_sha256, made.exporter)
-    return load_onnx(made.onnx), record
 
 
 def _finished(request: Request, model: onnx.ModelProto) -> FinishedModel:
@@ -157,5 +179,5 @@ def _finished(request: Request, model: onnx.ModelProto) -> FinishedModel:
         head=request.head or None,
         head_options=request.head_options,
         spec_overrides={**size, **request.spec},
-        labels=read_labels(request.labels) if request.labels else None,
+        labels=read_labels(request.labels) if request.labels else request.names or None,
     )

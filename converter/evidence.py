@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Sequence
 
-from sightd.bundle import ModelRecord, Profile
+from sightd.bundle import Profile
 
 from .agreement.agree import Agreement
 from .agreement.average_precision import AveragePrecision
 from .agreement.gate import Gate
 from .calibration.frames import Frames
+from .floats import Floats
+from .given import Given
 from .model.finish import FinishedModel
 from .request import Request
 from .search import Trial
@@ -23,7 +25,7 @@ __all__ = ["Evidence"]
 class Evidence:
     """Gathered once, when everything is decided."""
 
-    model: ModelRecord
+    given: Given
     finished: FinishedModel
     frames: Frames
     gate: Gate
@@ -32,8 +34,7 @@ class Evidence:
     verdict: Verdict
     seconds: float
     request: Request
-    #: The finished float model's agreement: what no INT8 can surpass.
-    floats: Agreement
+    floats: Floats
     #: What builds without INT8 reach on the same frames, by name; the finished float model is one.
     noise: Mapping[str, Agreement] = field(default_factory=dict)
     #: mAP on the user's own labels, by build; empty without labels.

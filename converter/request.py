@@ -1,17 +1,23 @@
-"""What a conversion is asked for, and what came out of it."""
+"""What a conversion is asked for, what the manifest remembers of it, and what came out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type
+
+import msgspec
 
 from sightd.bundle import Bundle
+from sightd.errors import BundleError
 
 from .agreement.thresholds import Thresholds
 from .verdict import Verdict
 
-__all__ = ["Request", "Result"]
+__all__ = ["GIVEN_MODEL", "Request", "Result", "recorded", "restored"]
+
+#: The model as it was given, by its name in the bundle.
+GIVEN_MODEL = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,10 @@ class Request:
     #: Head family; "" recognises it.
     head: str = ""
     head_options: Mapping[str, str] = field(default_factory=dict)
-    #: "coco80" or a file with one name a line; "" takes those in the model.
+    #: "coco80" or a file with one name a line; "" takes *names*, or those in the model.
     labels: str = ""
     #: Fields of InputSpec that win over the family's preset.
-    spec: Mapping[str, object] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
     #: Width and height in pixels; needed for weights and for graphs that leave it open.
     size: Optional[Tuple[int, int]] = None
     opset: int = 13
@@ -52,6 +58,14 @@ class Request:
     cameras: Sequence[str] = ()
     #: The command line that asked, for the report; "" for a program.
     command: str = ""
+    #: "auto", or the kind of engine to build.
+    engine: str = "auto"
+    #: Options of a TensorRT build by name, as text (:func:`converter.builders.tensorrt_options`).
+    trt: Mapping[str, str] = field(default_factory=dict)
+    #: Names of the classes, where *labels* does not say.
+    names: Sequence[str] = ()
+    #: The bundle that is made anew: *model* is its copy, and its ranges and caches are used where they fit.
+    rebuilt: Optional[Bundle] = None
 
 
 @dataclass(frozen=True)
@@ -60,3 +74,45 @@ class Result:
 
     bundle: Bundle
     verdict: Verdict
+
+
+#: The manifest says these elsewhere, or they were used up before there was an ONNX file.
+_NOT_RECORDED = ("model", "out", "factory", "opset", "labels", "command", "rebuilt")
+
+
+def recorded(request: Request, names: Sequence[str]) -> Dict[str, Any]:
+    """What :func:`restored` needs beside the bundle to repeat *request*; JSON-able, paths absolute, no secrets.
+
+    :param names: of the classes, whatever they were read from.
+    """
+    whole = replace(
+        request,
+        calibration=request.calibration.absolute(),
+        truth=request.truth and request.truth.absolute(),
+        truth_images=request.truth_images and request.truth_images.absolute(),
+        names=names,
+        rebuilt=None,
+    )
+    asked: Dict[str, Any] = msgspec.to_builtins(whole, enc_hook=str)
+    return {key: value for key, value in asked.items() if key not in _NOT_RECORDED}
+
+
+def restored(bundle: Bundle) -> Request:
+    """The request that *bundle* came from: its copy of the given model, to the same place.
+
+    :raises BundleError: the manifest does not say what was asked for.
+    """
+    asked = {**bundle.manifest.request, "model": str(bundle.folder / GIVEN_MODEL), "out": str(bundle.folder)}
+    try:
+        request = msgspec.convert(asked, Request, dec_hook=_decoded)
+    except msgspec.ValidationError as error:
+        raise BundleError(
+            f"{bundle.folder}: its manifest does not say what it was made from ({error}), an older sightd made it: "
+            "convert the model again with: sightd convert MODEL --calibration DIR --out BUNDLE"
+        ) from error
+    spec = {key: tuple(value) if isinstance(value, list) else value for key, value in request.spec.items()}
+    return replace(request, spec=spec, rebuilt=bundle)
+
+
+def _decoded(kind: Type[Any], value: Any) -> Any:
+    return kind(value)

@@ -13,16 +13,16 @@ from typing import Callable, Iterator, List, Optional, Sequence
 
 from .agreement.agree import Agreement
 
-__all__ = ["FAMILIES", "FASTER", "Limits", "Recipe", "Trial", "best", "search"]
+__all__ = ["FASTER", "NOT_BUILT", "Limits", "Recipe", "Trial", "best", "not_built", "search"]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way to make an INT8 engine."""
 
-    #: One of converter.int8.clipping.ALGORITHMS: how ranges come from the calibration frames.
+    #: How ranges come from the calibration frames: one of converter.int8.clipping.ALGORITHMS, or the builder's own.
     algorithm: str
-    #: "all": activations stay INT8 between layers; "conv": convolutions only.
+    #: "all": activations stay INT8 between layers; "conv": convolutions only; "": the builder has no say in it.
     scope: str
     #: So many of the most damaging layers stay float, the prediction layers not counted.
     float_layers: int
@@ -30,8 +30,9 @@ class Recipe:
     head: str = "float"
 
     def __str__(self) -> str:
+        scope = f", {self.scope}" if self.scope else ""
         head = "" if self.head == "float" else f", {self.head} head"
-        return f"{self.algorithm}, {self.scope}, {self.float_layers} layers float{head}"
+        return f"{self.algorithm}{scope}, {self.float_layers} layers float{head}"
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,15 @@ class Trial:
     """A recipe that was built and measured."""
 
     recipe: Recipe
+    #: Its verdict is "not-built" where there is no engine to judge; the reason says why.
     agreement: Agreement
-    #: Float latency over INT8 latency at the same batch, in one run; above 1 the INT8 engine is faster.
+    #: Float latency over INT8 latency at the same batch, in one run; above 1 the INT8 engine is faster. 0: not built.
     speedup: float
+
+    @property
+    def was_built(self) -> bool:
+        """Whether there is an engine of it that runs."""
+        return self.agreement.verdict != NOT_BUILT
 
     @property
     def worth(self) -> float:
@@ -59,11 +66,8 @@ class Limits:
     minutes: float = 60.0
 
 
-#: Tried in this order. AP50 on CenterNet-MobileNetV3, 8 layers float, scope "conv": mse .953, percentile-99.999 .941;
-#: scope "all": percentile-99.99 .950, minmax .908, entropy .534. YOLOX-nano has .99 with all but entropy (.94).
-FAMILIES = tuple(
-    Recipe(algorithm, "conv", 8) for algorithm in ("mse", "percentile-99.999", "percentile-99.99", "minmax", "entropy")
-)
+#: The verdict on a recipe of which no engine could be built.
+NOT_BUILT = "not-built"
 #: A hundredth of AP50 is worth so many hundredths of float's speed.
 _PRICE = 10.0
 #: Changes that are worth less than that lie within what one timing differs from the next.
@@ -76,13 +80,16 @@ def search(
     layers: int,
     attempt: Callable[[Recipe], Trial],
     limits: Limits,
-    families: Sequence[Recipe] = FAMILIES,
+    families: Sequence[Recipe],
+    on_first: Callable[[float], None] = lambda seconds: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> List[Trial]:
     """Every trial made, in order, within *limits*.
 
     Each of *families* starts at its ``float_layers``; where these do not agree, the smallest agreeing number out of
     *layers* is found to within a sixteenth. The next family is tried only while none has agreed.
+
+    :param on_first: told what the first trial took.
     """
     trials: List[Trial] = []
     end = clock() + limits.minutes * 60
@@ -91,7 +98,10 @@ def search(
         """None where the limits are reached."""
         if len(trials) >= limits.trials or (trials and clock() >= end):
             return None
+        begun = clock()
         trials.append(attempt(recipe))
+        if len(trials) == 1:
+            on_first(clock() - begun)
         return trials[-1]
 
     for family in families:
@@ -107,6 +117,11 @@ def best(trials: Sequence[Trial]) -> Optional[Trial]:
     agreeing = [trial for trial in trials if trial.agreement.agrees]
     faster = [trial for trial in agreeing if trial.speedup >= FASTER]
     return max(faster or agreeing, key=lambda trial: trial.worth, default=None)
+
+
+def not_built(recipe: Recipe, reason: str) -> Trial:
+    """The trial of a recipe of which no engine could be built."""
+    return Trial(recipe, Agreement(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, NOT_BUILT, reason), 0.0)
 
 
 def _bisect(family: Recipe, layers: int, measured: Callable[[Recipe], Optional[Trial]]) -> None:
@@ -152,7 +167,8 @@ def _neighbours(recipe: Recipe, layers: int, families: Sequence[Recipe]) -> Iter
     for number in (2 * recipe.float_layers, recipe.float_layers // 2):
         if number < layers:
             yield replace(recipe, float_layers=number)
-    yield replace(recipe, scope="all" if recipe.scope == "conv" else "conv")
+    if recipe.scope:
+        yield replace(recipe, scope="all" if recipe.scope == "conv" else "conv")
     yield replace(recipe, head="int8" if recipe.head == "float" else "float")
     for other in families[:2]:
         if other.algorithm != recipe.algorithm:

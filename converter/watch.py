@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from sightd.errors import BundleError, ConfigError, SightdError
 from sightd.redact import redact
 
 from .jobs import MODEL_SUFFIXES, Job, job_file, job_key, read_job
+from .on_success import run_on_success
 from .scratch import scratch_folder
 from .watch_record import Record, read_record, record_file, write_record
 
@@ -34,7 +34,6 @@ _POLL_S = 1.0
 _SETTLED_S = 3.0  # a file that has not changed for so long is complete
 _RETRY_S = 30.0
 _MAX_ATTEMPTS = 2
-_ON_SUCCESS_S = 120.0
 _TAIL_BYTES = 8192
 
 #: This very sightd. Not `python -m`: that would import what lies in the watched folder, were it named as a library.
@@ -156,29 +155,15 @@ class Watch:
             state="published",
             sentence=bundle.manifest.verdict,
             version=version_name(bundle),
-            on_success=self._announce(),
+            on_success=run_on_success(self._on_success),
         )
-
-    def _announce(self) -> Optional[int]:
-        """Run the command that takes the new version into service; its failure changes nothing of the bundle."""
-        if not self._on_success:
-            return None
-        try:
-            done = subprocess.run(
-                shlex.split(self._on_success), timeout=_ON_SUCCESS_S, check=False, stdin=subprocess.DEVNULL
-            )
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            _log.error("%s: %s", self._on_success, error)
-            return -1
-        if done.returncode:
-            _log.error("%s: ended with %d", self._on_success, done.returncode)
-        return done.returncode
 
 
 def _publish(out: Path, staged: Bundle) -> Bundle:
-    engine = staged.manifest.engine.file
-    extras = {name: path for name, path in staged.files.items() if name != engine}
-    return publish(out, staged.engine_file, staged.manifest, extras)
+    manifest = staged.manifest
+    extras = {name: staged.files[name] for name in manifest.extras if name in staged.files}
+    fallback_file = staged.folder / manifest.fallback.file if manifest.fallback else None
+    return publish(out, staged.engine_file, manifest, extras, fallback_file)
 
 
 def _run(job: Job, staged: Path, stop: Event) -> Tuple[int, str]:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import AbstractSet, Dict, Iterator, List
+from typing import AbstractSet, Dict, Iterator, List, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.errors import BuildError, CalibrationError, EngineError
 from sightd.resize import resize_into
 from sightd.types import Image, InputSpec
 
-from .agreement.agree import Agreement
 from .agreement.gate import Gate, Latencies
-from .builders import onnxruntime as builder
+from .builders.base import Builder, Built, Calibration
 from .calibration.frames import Frames
-from .int8.layer_speed import slow_first_layers
 from .int8.plan import layers, watched_tensors
 from .int8.ranges import Ranges, collect_ranges
-from .int8.ranges_file import ranges_key, save_ranges
+from .int8.ranges_file import load_ranges, ranges_key, save_ranges
 from .int8.sensitivity import Damage
 from .model.finish import FinishedModel
 from .model.simplify import simplify
 from .model.tail import head_nodes
 from .progress import Progress
-from .search import Recipe, Trial
+from .search import Recipe, Trial, not_built
 
 __all__ = ["Workshop"]
 
@@ -35,16 +34,30 @@ _RANKING_FRAMES = 4
 class Workshop:
     """Works in *folder*, whose engine files live until the bundle is written."""
 
-    def __init__(self, finished: FinishedModel, frames: Frames, gate: Gate, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        finished: FinishedModel,
+        frames: Frames,
+        gate: Gate,
+        builder: Builder,
+        float_file: Path,
+        folder: Path,
+        progress: Progress,
+        earlier_ranges: Optional[Path] = None,
+    ) -> None:
+        """Make ready for *finished*.
+
+        :param float_file: the engine without INT8 that speed is measured against.
+        :param earlier_ranges: a file of :func:`save_ranges`, used where model, frames and input are the same.
+        """
         self._spec = finished.spec
         #: What INT8 engines are made of: the finished model without what would only cost them.
         self.model = simplify(finished.model)
-        self._frames, self._gate = frames, gate
+        self._frames, self._gate, self._builder = frames, gate, builder
+        self._float_file, self._earlier_ranges = float_file, earlier_ranges
         self._folder, self._progress = folder, progress
-        #: The finished model without INT8: the yardstick for speed, and what is shipped when INT8 fails.
-        self.float_file = folder / "float.onnx"
-        builder.build_float(finished.model, self.float_file)
-        #: Latencies of the float engine and of the INT8 engine of each recipe, measured in the same run.
+        #: The engines that were built and run, and their latencies, measured beside the float engine in one run.
+        self.built: Dict[Recipe, Built] = {}
         self.latency: Dict[Recipe, Dict[str, Latencies]] = {}
         tail = head_nodes(self.model)
         #: The prediction layers, float unless a recipe says otherwise.
@@ -56,19 +69,15 @@ class Workshop:
         #: Further files for the bundle, by their names in it.
         self.extras: Dict[str, Path] = {}
 
-    def judge_float(self) -> Agreement:
-        """How far finishing alone changed the detections: hardly at all, or finishing is wrong."""
-        return self._gate.judge_floor(builder.KIND, self.float_file, "finished float model on the hold-out")
-
     def prepare(self) -> int:
         """Measure ranges and rank the layers; the number of layers that can be INT8 while the head is float."""
-        self._ranges = self.collect_ranges(self._never)
+        self._ranges = self._known_ranges() or self.collect_ranges(self._never)
         self._keep_ranges()
-        self._never |= slow_first_layers(self.model, layers(self.model, self._never))
+        self._never |= self._builder.better_float(self.model, layers(self.model, self._never))
         candidates = layers(self.model, self._never)
         with self._progress.stage("damage of each layer", len(candidates)) as step:
             inputs = list(self._some_inputs())
-            self.ranking = builder.rank(self.model, self._ranges, candidates, self._never, inputs, step)
+            self.ranking = self._builder.rank(self.model, self._ranges, candidates, self._never, inputs, step)
         return sum(one.layer not in self.head for one in self.ranking)
 
     def collect_ranges(self, float_nodes: AbstractSet[str]) -> Ranges:
@@ -78,18 +87,29 @@ class Workshop:
             return collect_ranges(self.model, tensors, self._inputs(), on_frame=lambda done: step())
 
     def attempt(self, recipe: Recipe) -> Trial:
-        """Build, judge and time the engine of *recipe*."""
-        file = self.file_of(recipe)
-        builder.build_int8(self.model, self._ranges, recipe, self._float_nodes(recipe), file)
-        agreed = self._gate.judge(builder.KIND, file, f"INT8 ({recipe}) on the hold-out")
-        self.latency[recipe] = times = self._gate.race(builder.KIND, {"float": self.float_file, "int8": file})
+        """Build, judge and time the engine of *recipe*; one that can't be built, or does not run, does not agree."""
+        kind, file = self._builder.kind, self.file_of(recipe)
+        calibration = Calibration(self._ranges, self._inputs, len(self._frames.calibration), self._key())
+        try:
+            built = self._builder.build_int8(self.model, calibration, recipe, self._float_nodes(recipe), file)
+            if built.precision != "int8":
+                raise BuildError(built.notes[-1] if built.notes else f"what was built computes in {built.precision}")
+            agreed = self._gate.judge(kind, file, f"INT8 ({recipe}) on the hold-out")
+            times = self._gate.race(kind, {"float": self._float_file, "int8": file})
+        except (BuildError, EngineError) as error:
+            self._progress.say(f"INT8 ({recipe}): could not be built. {error}")
+            return not_built(recipe, str(error))
+        self.built[recipe], self.latency[recipe] = built, times
         speedup = _speedup(times, max(self._gate.batches))
         self._progress.say(f"INT8 ({recipe}): {agreed.verdict}, {agreed.reason}; {speedup:.2f} x float's speed")
         return Trial(recipe, agreed, speedup)
 
     def file_of(self, recipe: Recipe) -> Path:
         """Where the engine of *recipe* is built."""
-        return self._folder / f"int8-{recipe.algorithm}-{recipe.scope}-{recipe.float_layers}-{recipe.head}.onnx"
+        return (
+            self._folder
+            / f"int8-{recipe.algorithm}-{recipe.scope}-{recipe.float_layers}-{recipe.head}{self._builder.suffix}"
+        )
 
     def float_layers(self, recipe: Recipe) -> List[str]:
         """The names of the layers that *recipe* keeps float for their damage, the head not counted."""
@@ -108,10 +128,26 @@ class Workshop:
         head = self.head if recipe.head == "float" else set()
         return self._never | head | set(self.float_layers(recipe))
 
+    def _key(self) -> str:
+        return ranges_key(self.model, self._frames.sha256, self._spec)
+
+    def _known_ranges(self) -> Optional[Ranges]:
+        """Those of an earlier conversion, where they are what would be measured now."""
+        if self._earlier_ranges is None:
+            return None
+        try:
+            ranges = load_ranges(self._earlier_ranges, self._key())
+        except CalibrationError:
+            return None
+        if list(ranges.histograms) != watched_tensors(self.model, self._never):
+            return None
+        self._progress.say("activation ranges: taken over, model, frames and input are the same")
+        return ranges
+
     def _keep_ranges(self) -> None:
         """The ranges go into the bundle: another target's engine can be made of them without the frames."""
         file = self._folder / "ranges.npz"
-        save_ranges(file, self._ranges, ranges_key(self.model, self._frames.sha256, self._spec))
+        save_ranges(file, self._ranges, self._key())
         self.extras[file.name] = file
 
     def _inputs(self) -> Iterator[NDArray[np.uint8]]:

@@ -12,8 +12,9 @@ import typer
 from typing_extensions import Annotated
 
 from sightd.bundle import open_bundle
-from sightd.engines import EngineOptions, open_engine
+from sightd.engines import EngineOptions
 from sightd.logs import configure_logging
+from sightd.serving import open_serving
 from sightd.settings import DEFAULT_CONFIG, load_settings
 
 from .doctor.cli import register as register_doctor
@@ -39,8 +40,8 @@ def _run(
     configure_logging(settings.log_level)
     log_to_journal(settings.log_level)
     bundle = open_bundle(settings.bundle)
-    options = EngineOptions(settings.engine.threads, settings.engine.max_batch)
-    service = Service(settings, bundle.manifest, partial(open_engine, bundle, options), partial(load_settings, config))
+    options = EngineOptions(settings.engine.threads, settings.engine.max_batch, settings.engine.preprocess)
+    service = Service(settings, bundle.manifest, partial(open_serving, bundle, options), partial(load_settings, config))
 
     def on_signal(number: int, frame: Optional[FrameType]) -> None:
         if number == signal.SIGHUP:

@@ -91,7 +91,7 @@ class DetectionsMessage(msgspec.Struct, frozen=True):
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
-    """The engine that detects."""
+    """The engine that detects, which is not always the bundle's own."""
 
     #: "onnxruntime" or "tensorrt".
     kind: str
@@ -112,6 +112,8 @@ class InfoMessage(msgspec.Struct, frozen=True):
     labels: List[str]
     #: Names of all configured cameras.
     cameras: List[str]
+    #: Why another engine detects than the bundle's own, and the command that mends it; "" where it is that.
+    fallback_reason: str = ""
     schema: int = SCHEMA
 
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from sightd import __version__
 from sightd.bundle import Manifest
-from sightd.engines import Engine
 from sightd.errors import ConfigError, SightdError
 from sightd.redact import redact
+from sightd.serving import Serving
 from sightd.settings import Settings
 from sightd.types import Detections
 
@@ -70,17 +70,20 @@ class Service:
         self,
         settings: Settings,
         manifest: Manifest,
-        open_engine: Callable[[], Engine],
+        open_serving: Callable[[], Serving],
         load_settings: Callable[[], Settings],
     ) -> None:
         """Check that the settings fit the model; nothing runs yet.
 
-        :param open_engine: called on the inference thread.
+        :param manifest: of the bundle. What serves may be an earlier version of it, with the same labels.
+        :param open_serving: called on the inference thread.
         :param load_settings: reads the settings anew, for :meth:`reload`.
         :raises ConfigError: they do not fit.
         """
         self._settings, self._manifest = settings, manifest
-        self._open_engine, self._load_settings = open_engine, load_settings
+        self._open_serving, self._load_settings = open_serving, load_settings
+        #: Why another engine serves than the bundle's own; "" where it is that.
+        self._fallback_reason = ""
         self._plan = plan_for(settings, manifest)
         self._topics = Topics(settings.topic_prefix)
         self._boot_id = uuid.uuid4().hex[:8]
@@ -117,7 +120,6 @@ class Service:
         collector = StageThread("collector", self._collect, lambda name: self._collector.fail())
         for stage in (publisher, collector, analysis, inference):
             stage.start()
-        self._say_what_runs()
         self._say(ConfigMessage(at=round(time.time(), 3), result="started"))
         self._cameras.apply(self._plan.cameras)  # they open when the engine is ready
 
@@ -158,6 +160,7 @@ class Service:
                 asked_at = time.monotonic()
                 self._systemd.starting(_EXTENSION_S)
         if not self._is_over():
+            self._say_what_runs()
             self._systemd.ready()
 
     def _supervise(self) -> None:
@@ -171,7 +174,7 @@ class Service:
                 self._counted_at = now
                 stats = self._stats.read()
                 self._outbox.put(Message(self._topics.stats, encode(stats)))
-                self._systemd.status(sentence(stats))
+                self._systemd.status(sentence(stats, self._fallback_reason))
             if now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
                 self._fed_at = now
                 self._feed_the_watchdog()
@@ -226,11 +229,15 @@ class Service:
     def _infer(self) -> None:
         started = time.monotonic()
         try:
-            with self._open_engine() as engine:
+            serving = self._open_serving()
+            with serving.engine as engine:
                 engine.warm_up(np.zeros((720, 1280, 3), np.uint8))
                 _log.info(
                     "engine ready after %.1f s, batches of up to %d", time.monotonic() - started, engine.max_batch
                 )
+                # Nobody reads these before it is ready: no frame comes, and no reload is begun.
+                self._manifest, self._fallback_reason = serving.manifest, serving.fallback_reason
+                self._plan = plan_for(self._settings, serving.manifest)
                 self._ready.set()
                 infer(self._slots, engine, self._results, self._stop.is_set, self._progress["inference"])
         finally:
@@ -246,6 +253,7 @@ class Service:
             engine=engine,
             labels=manifest.labels,
             cameras=list(settings.cameras),
+            fallback_reason=self._fallback_reason,
         )
         _log.info("sightd %s: %s as %s on %s", __version__, info.model, engine.precision, engine.kind)
         self._outbox.put(Message(self._topics.info, encode(info), retain=True))

@@ -87,14 +87,16 @@ class StatsReader:
         )
 
 
-def sentence(stats: StatsMessage) -> str:
-    """*stats* in one line, for `systemctl status`."""
+def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
+    """*stats* in one line, for `systemctl status`; another engine than the bundle's own comes first."""
     watched = {name: camera.state for name, camera in stats.cameras.items() if camera.state != CAMERA_DISABLED.decode()}
     away = [name for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
     missing = f" (not: {', '.join(away)})" if away else ""
     rate = sum(camera.fps for camera in stats.cameras.values())
     broker = "connected" if stats.publisher.connected else "not connected"
-    return f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}, {rate:.1f} fps; broker {broker}"
+    warning = f"NOT THE BUNDLE'S ENGINE: {fallback_reason} | " if fallback_reason else ""
+    online = f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}"
+    return f"{warning}{online}, {rate:.1f} fps; broker {broker}"
 
 
 def _rss_mb() -> float:

@@ -25,6 +25,7 @@ __all__ = [
     "ModelRecord",
     "OutputSpec",
     "Profile",
+    "check_engine_file",
     "open_bundle",
     "replace_bundle",
     "replace_durably",
@@ -55,6 +56,8 @@ class EngineRecord:
     versions: Dict[str, str] = field(default_factory=dict)
     #: Processor architecture as platform.machine() says (x86_64, aarch64).
     machine: str = ""
+    #: Precision found -> number of layers that compute in it; empty where the engine does not tell.
+    layers: Dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,10 @@ class Manifest:
     parent: str = ""
     #: Names of the extras: files for people, beside the engine; filled in by write_bundle.
     extras: List[str] = field(default_factory=list)
+    #: An engine for any CPU, served where ``engine`` does not load after an upgrade; None where that is one itself.
+    fallback: Optional[EngineRecord] = None
+    #: What the conversion was asked for, to repeat it.
+    request: Dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,9 +144,18 @@ class Bundle:
         return self.folder / self.manifest.engine.file
 
     @property
+    def fallback(self) -> Optional[Bundle]:
+        """The same with the fallback as its engine, for any processor; None where there is none."""
+        record = self.manifest.fallback
+        if record is None:
+            return None
+        return Bundle(self.folder, replace(self.manifest, engine=replace(record, machine=""), fallback=None))
+
+    @property
     def files(self) -> Dict[str, Path]:
         """Name -> path of all that belongs to the bundle and is there, but for the manifest."""
-        names = [self.manifest.engine.file, *self.manifest.extras]
+        fallback = self.manifest.fallback
+        names = [self.manifest.engine.file, *([fallback.file] if fallback else []), *self.manifest.extras]
         paths = {name: self.folder / name for name in names if Path(name).name == name}
         return {name: path for name, path in paths.items() if path.is_file()}
 
@@ -159,25 +175,35 @@ def open_bundle(folder: Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"{path}: can't be read ({error.strerror}); check its owner and permissions") from error
     manifest = _decode(path, data)
-    _check_engine_file(folder, manifest.engine)
+    check_engine_file(folder, manifest.engine)
     return Bundle(folder, manifest)
 
 
-def write_bundle(folder: Path, engine_file: Path, manifest: Manifest, extras: Mapping[str, Path]) -> Bundle:
-    """Write or replace a bundle; *engine_file* and *extras* (name in the bundle -> file) are copied.
+def write_bundle(
+    folder: Path,
+    engine_file: Path,
+    manifest: Manifest,
+    extras: Mapping[str, Path],
+    fallback_file: Optional[Path] = None,
+) -> Bundle:
+    """Write or replace a bundle; *engine_file*, *fallback_file* and *extras* (name in the bundle -> file) are copied.
 
     Extras are evidence for people (the annotated picture, the report) and are not checked on opening.
 
+    :param fallback_file: the engine that ``manifest.fallback`` is the record of; one goes with the other.
     :raises BundleError: it can't be written, a full disk for instance; a bundle that was there stays valid.
     """
-    digest = sha256_of(engine_file)
-    name = f"engine-{digest[:12]}{engine_file.suffix}"
-    engine = replace(manifest.engine, file=name, sha256=digest, size=engine_file.stat().st_size)
+    if (manifest.fallback is None) != (fallback_file is None):
+        raise ValueError("a fallback's record and its file go together")
+    files = dict(extras)
+    engine, fallback = _added(files, manifest.engine, engine_file), manifest.fallback
+    if fallback is not None and fallback_file is not None:
+        fallback = _added(files, fallback, fallback_file)
     path = folder / MANIFEST
     parent = sha256_of(path) if path.exists() else ""
-    complete = replace(manifest, engine=engine, parent=parent, extras=sorted(extras))
+    complete = replace(manifest, engine=engine, fallback=fallback, parent=parent, extras=sorted(extras))
     content = msgspec.json.format(msgspec.json.encode(complete), indent=2)
-    return replace_bundle(folder, {name: engine_file, **extras}, content)
+    return replace_bundle(folder, files, content)
 
 
 def replace_bundle(folder: Path, files: Mapping[str, Path], manifest: bytes) -> Bundle:
@@ -202,6 +228,26 @@ def replace_bundle(folder: Path, files: Mapping[str, Path], manifest: bytes) -> 
             f"{folder}: the bundle can't be written ({error.strerror}); what was there before is kept"
         ) from error
     return Bundle(folder, _decode(folder / MANIFEST, manifest))
+
+
+def check_engine_file(folder: Path, engine: EngineRecord) -> None:
+    """Refuse any file but the one that the manifest describes; to be asked right before the file is loaded.
+
+    :raises BundleError: it is missing, altered, damaged, or outside *folder*.
+    """
+    path = folder / engine.file
+    if not engine.file or path.parent != folder:
+        raise BundleError(f"{folder}: the manifest names an engine file outside the bundle ({engine.file!r}); refused")
+    try:
+        size = path.stat().st_size
+        digest = sha256_of(path) if size == engine.size else ""
+    except OSError as error:
+        raise BundleError(f"{path}: can't be read ({error.strerror}); convert the model again") from error
+    if digest != engine.sha256:
+        raise BundleError(
+            f"{path}: not the file that the manifest describes (size or sha256 differs): altered or damaged, "
+            "refused. Convert the model again, or restore the bundle from a copy"
+        )
 
 
 def sha256_of(path: Path) -> str:
@@ -232,6 +278,14 @@ def replace_durably(target: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def _added(files: Dict[str, Path], engine: EngineRecord, file: Path) -> EngineRecord:
+    """Put the engine *file* under its hash among *files*; its record, completed."""
+    digest = sha256_of(file)
+    name = f"engine-{digest[:12]}{file.suffix}"
+    files[name] = file
+    return replace(engine, file=name, sha256=digest, size=file.stat().st_size)
+
+
 def _names_of(folder: Path) -> Set[str]:
     """The files of the bundle in *folder*, and engines that no manifest names: a killed writer leaves them."""
     engines = {path.name for path in folder.glob("engine-*")}
@@ -258,22 +312,6 @@ def _decode(path: Path, data: bytes) -> Manifest:
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, ValueError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: damaged manifest ({error}); convert the model again") from error
-
-
-def _check_engine_file(folder: Path, engine: EngineRecord) -> None:
-    path = folder / engine.file
-    if not engine.file or path.parent != folder:
-        raise BundleError(f"{folder}: the manifest names an engine file outside the bundle ({engine.file!r}); refused")
-    try:
-        size = path.stat().st_size
-        digest = sha256_of(path) if size == engine.size else ""
-    except OSError as error:
-        raise BundleError(f"{path}: can't be read ({error.strerror}); convert the model again") from error
-    if digest != engine.sha256:
-        raise BundleError(
-            f"{path}: not the file that the manifest describes (size or sha256 differs): altered or damaged, "
-            "refused. Convert the model again, or restore the bundle from a copy"
-        )
 
 
 class _SchemaOnly(msgspec.Struct):

@@ -19,11 +19,13 @@ from typing import Iterator, List, Mapping, Optional
 from .bundle import MANIFEST, PARTIAL, Bundle, Manifest, open_bundle, replace_bundle, sha256_of, write_bundle
 from .errors import BundleError
 
-__all__ = ["KEPT", "Version", "publish", "rollback", "version_name", "versions"]
+__all__ = ["KEPT", "Version", "ancestors", "publish", "rollback", "version_name", "versions"]
 
 #: Earlier versions kept beside the one in service.
 KEPT = 5
 _FOLDER = "versions"
+#: So much of the manifest's sha256 is in a version's name.
+_MARK = 8
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,20 @@ class Version:
     in_service: bool
 
 
-def publish(folder: Path, engine_file: Path, manifest: Manifest, extras: Mapping[str, Path]) -> Bundle:
+def publish(
+    folder: Path,
+    engine_file: Path,
+    manifest: Manifest,
+    extras: Mapping[str, Path],
+    fallback_file: Optional[Path] = None,
+) -> Bundle:
     """Write or replace the bundle in *folder* as write_bundle does, and keep the version that was in service.
 
     :raises BundleError: it can't be written; a bundle that was there stays.
     """
     with _alone(folder):
         _keep(folder)
-        return write_bundle(folder, engine_file, manifest, extras)
+        return write_bundle(folder, engine_file, manifest, extras, fallback_file)
 
 
 def versions(folder: Path) -> List[Version]:
@@ -56,6 +64,21 @@ def versions(folder: Path) -> List[Version]:
     earlier = [path for path in (folder / _FOLDER).glob("[!.]*") if path.name != name]
     kept = [Version(path.name, bundle, False) for path in earlier for bundle in _opened(path)]
     return [Version(name, serving, True), *sorted(kept, key=lambda version: version.name, reverse=True)]
+
+
+def ancestors(folder: Path) -> List[Version]:
+    """The earlier versions that led to the one in service, the latest first; none that was gone back from.
+
+    :raises BundleError: as :func:`versions`.
+    """
+    serving, *earlier = versions(folder)
+    kept = {_mark(version.name): version for version in earlier}
+    led = []
+    parent = serving.bundle.manifest.parent
+    while parent[:_MARK] in kept:
+        led.append(kept.pop(parent[:_MARK]))
+        parent = led[-1].bundle.manifest.parent
+    return led
 
 
 def rollback(folder: Path, to: Optional[str] = None) -> Version:
@@ -84,7 +107,7 @@ def rollback(folder: Path, to: Optional[str] = None) -> Version:
 def version_name(bundle: Bundle) -> str:
     """The name under which *bundle* is kept when it is replaced."""
     made_at = re.sub(r"[^0-9T]", "", bundle.manifest.created_at[:19]) or "undated"
-    return f"{made_at}-{sha256_of(bundle.folder / MANIFEST)[:8]}"
+    return f"{made_at}-{sha256_of(bundle.folder / MANIFEST)[:_MARK]}"
 
 
 def _opened(folder: Path) -> List[Bundle]:
@@ -101,7 +124,11 @@ def _parent(folder: Path) -> str:
         parent = open_bundle(folder).manifest.parent
     except BundleError:  # damaged: the one before it was in service last
         return next(iter(kept), "")
-    return next((name for name in kept if parent and name.endswith(parent[:8])), "")
+    return next((name for name in kept if parent and _mark(name) == parent[:_MARK]), "")
+
+
+def _mark(name: str) -> str:
+    return name.rpartition("-")[2]
 
 
 def _keep(folder: Path) -> None:

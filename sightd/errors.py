@@ -7,11 +7,13 @@ A message says what is wrong *and* what to do about it; it never holds a passwor
 from __future__ import annotations
 
 __all__ = [
+    "BuildError",
     "BundleError",
     "CalibrationError",
     "ConfigError",
     "DisagreementError",
     "EngineError",
+    "EngineMismatch",
     "ModelError",
     "SightdError",
     "SourceError",
@@ -38,8 +40,16 @@ class EngineError(SightdError):
     """An engine can't be loaded or failed while running."""
 
 
+class EngineMismatch(EngineError):  # noqa: N818 (it is one kind of EngineError)
+    """The engine file is sound, but was built for another TensorRT or another GPU than these here."""
+
+
 class ModelError(SightdError):
     """A model can't be read, exported or finished."""
+
+
+class BuildError(ModelError):
+    """An engine can't be built on this machine, in this way at least."""
 
 
 class CalibrationError(SightdError):

@@ -9,6 +9,14 @@ from typing import Iterator
 
 import pytest
 
+from tests.parts.real_gpu import require_gpu
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu skip where there is none."""
+    if item.get_closest_marker("gpu"):
+        require_gpu()
+
 
 @pytest.fixture(scope="session")
 def assets() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,15 +111,22 @@ class Gate:
         keep = truth.scores >= self.output.min_score
         return Detections(truth.boxes[keep], truth.scores[keep], truth.classes[keep])
 
+    def busiest(self) -> Image:
+        """The judged frame on which the reference reports most."""
+        counts = [int((truth.scores >= self.output.min_score).sum()) for truth in self.truth]
+        busiest = max(range(len(counts)), key=counts.__getitem__)
+        return next(image for index, image in enumerate(self.images()) if index == busiest)
+
     def race(self, kind: str, files: Dict[str, Path]) -> Dict[str, Latencies]:
-        """Latencies of the two engine *files* by name, taken in turns in one run."""
+        """Latencies of the engine *files* by name, taken in turns in one run."""
         image = next(iter(self.images()))
         largest, options = max(self.batches), EngineOptions()
-        (first, file), (second, other) = files.items()
-        with load_engine(kind, file, self.spec, largest, options) as engine, load_engine(
-            kind, other, self.spec, largest, options
-        ) as rival:
-            return latencies({first: engine, second: rival}, image, self.batches)
+        with ExitStack() as stack:
+            engines = {
+                name: stack.enter_context(load_engine(kind, file, self.spec, largest, options))
+                for name, file in files.items()
+            }
+            return latencies(engines, image, self.batches)
 
     def _judge(self, kind: str, file: Path, title: str, thresholds: Thresholds) -> Agreement:
         found = self.detections(kind, file, title)

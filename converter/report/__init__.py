@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .data import Layer, ReportData
+from .data import Engine, Layer, ReportData
 from .page import page
 from .pictures import Pair, Pictures
 from .write import write_report
 
-__all__ = ["Layer", "Pair", "Pictures", "ReportData", "page", "write_report"]
+__all__ = ["Engine", "Layer", "Pair", "Pictures", "ReportData", "page", "write_report"]

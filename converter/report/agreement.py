@@ -17,6 +17,7 @@ _OUTCOMES = {
     "slower": ("warn", "!", "Float shipped: INT8 agrees but is not faster here"),
     "disagrees": ("fail", "✗", "Float shipped: INT8 disagrees"),
     "unproven": ("fail", "?", "Float shipped: too little evidence"),
+    "not_built": ("fail", "✗", "Float shipped: INT8 could not be built"),
     "no_layers": ("fail", "✗", "Float shipped: nothing can be INT8"),
 }
 #: Key in the agreement, title, key of the least value in the thresholds.

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from sightd.bundle import Manifest
 
-__all__ = ["Layer", "ReportData"]
+__all__ = ["Engine", "Layer", "ReportData"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,20 @@ class Layer:
     sqnr_db: Optional[float]
     #: In the engine that the report is about: "int8", "float" (kept so by the search) or "head" (float, a prediction).
     precision: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine that was built."""
+
+    name: str
+    #: Whether INT8 is timed against it, and it is shipped without INT8.
+    yardstick: bool
+    verdict: str
+    #: That the build took; 0: not measured.
+    seconds: float
+    #: Precision found -> number of layers that compute in it; empty where the engine does not tell.
+    layers: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -52,3 +66,5 @@ class ReportData:
     #: Everything that was asked for.
     request: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    #: The engines without INT8, then the INT8 engine that the report is about.
+    engines: Sequence[Engine] = ()

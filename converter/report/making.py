@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+from ..search import NOT_BUILT
 from .data import Layer, ReportData
 from .html import NOT_MEASURED, Html, heading, number, table, tag
 from .svg import Point, Series, bars, lines, scatter
@@ -22,7 +23,7 @@ def search(data: ReportData) -> Html:
         (
             f"{place}",
             _recipe(trial),
-            str(trial.get("verdict", NOT_MEASURED)),
+            _verdict(trial),
             *(trial.get(key) for key in ("ap", "ap50", "recall", "extra", "speedup")),
         )
         for place, trial in enumerate(data.trials, 1)
@@ -77,7 +78,13 @@ def calibration(data: ReportData, sheet: str) -> Html:
 
 def _recipe(trial: Mapping[str, Any]) -> str:
     head = ", INT8 head" if trial.get("head") == "int8" else ""
-    return f"{trial.get('algorithm')}, {trial.get('scope')}, {number(trial.get('float_layers'))} layers float{head}"
+    scope = f", {trial['scope']}" if trial.get("scope") else ""
+    return f"{trial.get('algorithm')}{scope}, {number(trial.get('float_layers'))} layers float{head}"
+
+
+def _verdict(trial: Mapping[str, Any]) -> str:
+    verdict = str(trial.get("verdict", NOT_MEASURED))
+    return f"not built: {trial.get('reason')}" if verdict == NOT_BUILT else verdict
 
 
 def _scatter(data: ReportData) -> Html:

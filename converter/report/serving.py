@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
-from .data import ReportData
+from .data import Engine, ReportData
 from .html import NOT_MEASURED, Html, facts, heading, number, table, tag
 
 __all__ = ["limits", "reproduce", "speed"]
@@ -37,6 +37,7 @@ def speed(data: ReportData) -> Html:
         "Speed and size",
         "speed",
         table("Latency of a batch, both engines in turns in one run", columns, rows),
+        _engines(data.engines),
         tag(
             "div",
             table("Size of the files", ("File", "MiB"), sizes),
@@ -76,6 +77,24 @@ def limits() -> Html:
 
 
 _TIMES = ("p50_ms", "p95_ms")
+
+
+def _engines(engines: Sequence[Engine]) -> Html:
+    """Nothing of a kind that is built at once and does not tell what its layers compute in."""
+    if not any(engine.layers or engine.seconds for engine in engines):
+        return Html("")
+    rows = [
+        (
+            f"{engine.name}, INT8's yardstick" if engine.yardstick else engine.name,
+            engine.verdict,
+            ", ".join(f"{count} {precision}" for precision, count in engine.layers.items()) or NOT_MEASURED,
+            engine.seconds or None,
+        )
+        for engine in engines
+    ]
+    return table(
+        "Engines, and what their layers were found to compute in", ("Engine", "Verdict", "Layers", "Build, s"), rows
+    )
 
 
 def _told(value: Any) -> str:

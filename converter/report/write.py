@@ -14,10 +14,9 @@ from sightd.calibration_entries import Entry
 from sightd.redact import redact
 
 from ..agreement.agree import Agreement, WorstFrame
-from ..builders import onnxruntime as builder
 from ..evidence import Evidence
 from ..workshop import Workshop
-from .data import Layer, ReportData
+from .data import Engine, Layer, ReportData
 from .page import page
 from .pictures import MOST_PAIRS, MOST_THUMBNAILS, Pair, Pictures, contact_sheet, pair
 
@@ -37,7 +36,7 @@ def write_report(
     engine = replace(manifest.engine, sha256=sha256_of(engine_file), size=engine_file.stat().st_size)
     data = _data(evidence, workshop, replace(manifest, engine=engine))
     html, json = folder / "report.html", folder / "report.json"
-    html.write_text(page(data, _pictures(evidence, workshop)), "utf-8")
+    html.write_text(page(data, _pictures(evidence, workshop, engine.kind)), "utf-8")
     json.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2))
     return {html.name: html, json.name: json}
 
@@ -47,7 +46,7 @@ def _data(evidence: Evidence, workshop: Workshop, manifest: Manifest) -> ReportD
     return ReportData(
         outcome=evidence.verdict.outcome.name.lower(),
         manifest=replace(manifest, agreement=None),
-        judged=f"INT8 ({judged.recipe})" if judged else "finished float model",
+        judged=f"INT8 ({judged.recipe})" if judged else evidence.floats.title(evidence.floats.yardstick),
         agreement=_judged(evidence).as_dict(),
         thresholds=asdict(evidence.gate.needed() if judged else evidence.gate.thresholds),
         noise={name: one.as_dict() for name, one in evidence.noise.items()},
@@ -58,8 +57,30 @@ def _data(evidence: Evidence, workshop: Workshop, manifest: Manifest) -> ReportD
         sizes=_sizes(evidence, workshop),
         command=redact(evidence.request.command),
         request=_asked(evidence),
-        notes=evidence.finished.notes,
+        notes=[*evidence.finished.notes, *evidence.floats.notes],
+        engines=_engines(evidence, workshop),
     )
+
+
+def _engines(evidence: Evidence, workshop: Workshop) -> List[Engine]:
+    """The float engines, and the INT8 engine that the report is about."""
+    floats, judged = evidence.floats, evidence.judged
+    rows = [
+        Engine(
+            one.built.precision,
+            one is floats.yardstick,
+            one.agreement.verdict,
+            one.built.seconds,
+            dict(one.built.layers),
+        )
+        for one in floats.engines
+    ]
+    if judged:
+        built = workshop.built[judged.recipe]
+        rows.append(
+            Engine(f"INT8 ({judged.recipe})", False, judged.agreement.verdict, built.seconds, dict(built.layers))
+        )
+    return rows
 
 
 def _layers(evidence: Evidence, workshop: Workshop) -> List[Layer]:
@@ -84,25 +105,24 @@ def _calibration(evidence: Evidence, workshop: Workshop) -> Dict[str, Any]:
 
 
 def _sizes(evidence: Evidence, workshop: Workshop) -> Dict[str, int]:
-    files = {"Model as given": evidence.request.model, "Float engine": workshop.float_file}
+    files = {"Model as given": evidence.request.model, "Float engine": evidence.floats.yardstick.built.file}
     if evidence.judged:
         files["INT8 engine"] = workshop.file_of(evidence.judged.recipe)
     return {name: file.stat().st_size for name, file in files.items()}
 
 
 def _asked(evidence: Evidence) -> Dict[str, Any]:
-    asked: Dict[str, Any] = msgspec.to_builtins(evidence.request, enc_hook=str)
-    del asked["command"]
-    return asked
+    asked: Dict[str, Any] = msgspec.to_builtins(replace(evidence.request, rebuilt=None), enc_hook=str)
+    return {key: value for key, value in asked.items() if key not in ("command", "rebuilt")}
 
 
-def _pictures(evidence: Evidence, workshop: Workshop) -> Pictures:
+def _pictures(evidence: Evidence, workshop: Workshop, kind: str) -> Pictures:
     frames = evidence.frames
     step = max(1, len(frames.calibration) // MOST_THUMBNAILS)
-    return Pictures(_pairs(evidence, workshop), contact_sheet(frames.images(frames.calibration[::step])))
+    return Pictures(_pairs(evidence, workshop, kind), contact_sheet(frames.images(frames.calibration[::step])))
 
 
-def _pairs(evidence: Evidence, workshop: Workshop) -> List[Pair]:
+def _pairs(evidence: Evidence, workshop: Workshop, kind: str) -> List[Pair]:
     """The worst frames, a picture at a time; each is read twice, to be looked at and to be drawn on."""
     judged, gate, labels = evidence.judged, evidence.gate, evidence.finished.labels
     places = {entry.file: place for place, entry in enumerate(gate.entries)}
@@ -110,8 +130,8 @@ def _pairs(evidence: Evidence, workshop: Workshop) -> List[Pair]:
     entries = [gate.entries[places[one.file]] for one in worst]
     if not entries:
         return []
-    file = workshop.file_of(judged.recipe) if judged else workshop.float_file
-    found = gate.look(builder.KIND, file, evidence.frames.images(entries))
+    file = workshop.file_of(judged.recipe) if judged else evidence.floats.yardstick.built.file
+    found = gate.look(kind, file, evidence.frames.images(entries))
     return [
         pair(image, gate.reported(places[entry.file]), seen, labels, _caption(entry, one))
         for image, entry, one, seen in zip(evidence.frames.images(entries), entries, worst, found)
@@ -119,7 +139,7 @@ def _pairs(evidence: Evidence, workshop: Workshop) -> List[Pair]:
 
 
 def _judged(evidence: Evidence) -> Agreement:
-    return evidence.judged.agreement if evidence.judged else evidence.floats
+    return evidence.judged.agreement if evidence.judged else evidence.floats.yardstick.agreement
 
 
 def _caption(entry: Entry, worst: WorstFrame) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Dict
 
 from ..bundle import Bundle
-from ..errors import EngineError
+from ..errors import EngineError, EngineMismatch
 from ..types import InputSpec
 from .base import Engine, EngineOptions, Slot, Ticket
 
-__all__ = ["Engine", "EngineOptions", "Slot", "Ticket", "load_engine", "open_engine"]
+__all__ = ["Engine", "EngineOptions", "Slot", "Ticket", "load_engine", "open_engine", "versions_here"]
 
 #: Engine kind, as the manifest has it -> module of this package with ``load(file, spec, max_batch, options)``.
-_MODULES = {"onnxruntime": "onnxruntime"}
+_MODULES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
 
 
 def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
@@ -32,9 +34,28 @@ def load_engine(kind: str, file: Path, spec: InputSpec, max_batch: int, options:
 
     :raises EngineError: as :func:`open_engine`.
     """
+    engine: Engine = _module(kind).load(file, spec, max_batch, options)
+    return engine
+
+
+def versions_here(kind: str) -> Dict[str, str]:
+    """The versions here of what engines of *kind* are built for, named as in EngineRecord; {}: of nothing.
+
+    :raises EngineMismatch: the library that runs them can't be imported here.
+    :raises EngineError: unknown kind, or the machine does not tell.
+    """
+    ask = getattr(_module(kind), "versions", None)
+    try:
+        here: Dict[str, str] = ask() if ask else {}
+    except EngineError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise EngineMismatch(str(error)) from error
+        raise
+    return here
+
+
+def _module(kind: str) -> ModuleType:
     if kind not in _MODULES:
         known = ", ".join(sorted(_MODULES))
-        raise EngineError(f"{file}: engine kind {kind!r} is not known to this sightd (known: {known})")
-    module = import_module(f"{__name__}.{_MODULES[kind]}")
-    engine: Engine = module.load(file, spec, max_batch, options)
-    return engine
+        raise EngineError(f"engine kind {kind!r} is not known to this sightd (known: {known})")
+    return import_module(f"{__name__}.{_MODULES[kind]}")

@@ -32,6 +32,8 @@ class EngineOptions:
     threads: int = 0
     #: Largest batch to use, never above the bundle's; 0 takes the bundle's.
     max_batch: int = 0
+    #: Where pictures are resized: "cpu", "gpu" (TensorRT engines only), "auto" tries both and keeps the faster.
+    preprocess: str = "auto"
 
 
 class Slot(ABC):

@@ -118,6 +118,9 @@ class EngineSettings(_Section):
 
     threads: int = Field(default=0, ge=0, description="CPU threads that compute; 0: one a core")
     max_batch: int = Field(default=0, ge=0, description="Largest batch, never above the bundle's; 0: the bundle's")
+    preprocess: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="Where TensorRT's pictures are resized; auto tries both and keeps the faster"
+    )
 
 
 class CalibrationSettings(_Section):

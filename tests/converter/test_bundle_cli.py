@@ -13,6 +13,7 @@ import pytest
 from sightd.bundle import open_bundle
 from sightd.bundle_versions import publish, versions
 from tests.parts.daemon import command, write_quadrant_bundle
+from tests.parts.tensorrt_bundle import fake_tensorrt_in_processes, publish_plan
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_verify_runs_the_engine(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"machine": ""', '"machine": "sparc64"', "made for sparc64"),
+        ('"machine": ""', '"machine": "sparc64"', "made for sparc64, this machine is"),
         ('"kind": "onnxruntime"', '"kind": "abacus"', "'abacus' is not known"),
         ('"schema": 1', '"schema": 7', "manifest schema 7"),
         ('"tl",', "", "more classes than there are labels"),
@@ -109,6 +110,39 @@ def test_verify_refuses_an_altered_engine_and_one_that_does_not_load(folder: Pat
     bundle.engine_file.write_text("rot")
     done = run("verify", folder)
     assert (done.returncode, "altered or damaged" in done.stderr) == (1, True)
+
+
+def test_show_tells_what_a_tensorrt_engine_was_built_for_its_layers_and_its_fallback(tmp_path: Path) -> None:
+    folder = publish_plan(tmp_path, "8.5.2.2").folder
+    shown = dict(lines("show", folder))
+    assert (shown["engine.versions.tensorrt"], shown["engine.versions.sm"]) == ("8.5.2.2", "8.7")
+    assert (shown["engine.layers.int8"], shown["engine.layers.fp16"]) == ("1", "1")
+    assert (shown["fallback.kind"], shown["fallback.precision"]) == ("onnxruntime", "fp32")
+    manifest = json.loads(run("show", folder, "--json").stdout)
+    assert manifest["engine"]["versions"]["device"] == "Orin"
+    assert manifest["engine"]["layers"] == {"int8": 1, "fp16": 1}
+    assert manifest["fallback"]["sha256"] == open_bundle(folder).manifest.fallback.sha256
+
+
+def test_verify_runs_the_fallback_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = publish_plan(tmp_path, "10.3.0.26")
+    fake_tensorrt_in_processes(tmp_path, monkeypatch, "10.3.0.26")
+    done = run("verify", bundle.folder)
+    assert done.returncode == 0, done.stderr
+    assert "runs here (int8 on tensorrt), and so does its fallback (fp32 on onnxruntime)" in done.stdout
+    assert bundle.fallback is not None
+    bundle.fallback.engine_file.write_text("rot")
+    done = run("verify", bundle.folder)
+    assert (done.returncode, "altered or damaged" in done.stderr) == (1, True)
+
+
+def test_verify_says_that_an_engine_is_of_another_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = publish_plan(tmp_path, "8.5.2.2").folder
+    fake_tensorrt_in_processes(tmp_path, monkeypatch, "10.3.0.26")
+    done = run("verify", folder)
+    assert done.returncode == 1
+    assert "built by TensorRT 8.5.2.2, this machine has 10.3.0.26" in done.stderr
+    assert f"sightd convert --rebuild {folder}" in done.stderr
 
 
 @pytest.mark.parametrize("what", ["ls", "show", "verify", "rollback"])

@@ -148,8 +148,9 @@ def test_the_command_line_reports_the_verdict_and_where_the_picture_is(request_:
 
 
 def test_the_same_frames_and_seed_give_the_same_engine(request_: Request, tmp_path: Path) -> None:
-    first = convert(request_, Silent())
-    second = convert(replace(request_, out=tmp_path / "again"), Silent())
+    once = replace(request_, max_trials=1)  # which of several is the fastest is the clock's affair
+    first = convert(once, Silent())
+    second = convert(replace(once, out=tmp_path / "again"), Silent())
     if first.verdict.outcome is second.verdict.outcome:
         assert first.bundle.manifest.engine.sha256 == second.bundle.manifest.engine.sha256
     assert np.array_equal(*(found_by(r.bundle.folder, range(1))[0].classes for r in (first, second)))

@@ -124,13 +124,3 @@ def test_tensorrt_builds_the_convolutions_in_int8_and_the_predictions_in_float(b
     in_int8 = {name for name, kind in found.items() if kind == "Int8"}
     assert {name.split("_myl")[0] for name in in_int8} == set(layers(blobs.model, blobs.head))
     assert {name.split("_myl")[0] for name in set(found) - in_int8} == {"predict_heat", "predict_sides"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", REAL)
-def test_tensorrt_builds_real_detectors_in_int8(assets: Path, name: str) -> None:
-    case = real_case(assets, *REAL[name])
-    found = convolution_inputs(case.emitted(TENSORRT))
-    wanted = layers(case.model, case.head)
-    assert len(found) >= len(wanted)
-    assert sum(kind == "Int8" for kind in found.values()) >= 0.95 * len(wanted)

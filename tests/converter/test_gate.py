@@ -18,7 +18,7 @@ from converter.agreement.half_weights import with_half_weights
 from converter.agreement.measure import detect
 from converter.agreement.reference import Reference
 from converter.agreement.thresholds import Thresholds
-from converter.builders.onnxruntime import KIND, build_float, build_int8
+from converter.builders.onnxruntime import KIND
 from converter.calibration.frames import Frames, read_frames
 from converter.int8.plan import watched_tensors
 from converter.int8.ranges import Ranges, collect_ranges
@@ -32,6 +32,7 @@ from sightd.engines import EngineOptions, load_engine
 from sightd.resize import resize_into
 from sightd.types import Detections, Image
 from tests.parts.blobs import LABELS, SIZE, blob_detector, blob_picture, write_blob_pictures
+from tests.parts.int8 import write_float, write_int8
 
 RECIPE = Recipe("percentile-99.999", "all", 0)
 
@@ -63,13 +64,13 @@ def opened(model: onnx.ModelProto, finished: FinishedModel, frames: Frames, thre
 
 
 def judged(gate: Gate, graph: onnx.ModelProto, folder: Path) -> Agreement:
-    build_float(graph, folder / "engine.onnx")
+    write_float(graph, folder / "engine.onnx")
     return gate.judge(KIND, folder / "engine.onnx", "")
 
 
 def int8(gate: Gate, finished: FinishedModel, ranges: Ranges, folder: Path) -> Agreement:
     graph = simplify(finished.model)
-    build_int8(graph, ranges, RECIPE, head_nodes(graph), folder / "engine.onnx")
+    write_int8(graph, ranges, RECIPE, head_nodes(graph), folder / "engine.onnx")
     return gate.judge(KIND, folder / "engine.onnx", "")
 
 
@@ -127,7 +128,7 @@ def test_swapped_channels_are_caught(model: onnx.ModelProto, tmp_path: Path) -> 
 
 
 def test_a_centre_crop_is_caught(gate: Gate, finished: FinishedModel, tmp_path: Path) -> None:
-    build_float(finished.model, tmp_path / "engine.onnx")
+    write_float(finished.model, tmp_path / "engine.onnx")
     margin = SIZE // 8
     with load_engine(KIND, tmp_path / "engine.onnx", finished.spec, 1, EngineOptions()) as engine:
         crops = [np.ascontiguousarray(image[:, margin:-margin]) for image in gate.images()]
@@ -140,7 +141,7 @@ def test_a_centre_crop_is_caught(gate: Gate, finished: FinishedModel, tmp_path: 
 def test_a_class_that_the_candidate_lost_is_caught_and_named(
     gate: Gate, finished: FinishedModel, tmp_path: Path
 ) -> None:
-    build_float(finished.model, tmp_path / "engine.onnx")
+    write_float(finished.model, tmp_path / "engine.onnx")
     found = gate.detections(KIND, tmp_path / "engine.onnx", "")
     kept = [
         Detections(one.boxes[one.classes == 0], one.scores[one.classes == 0], one.classes[one.classes == 0])
@@ -179,7 +180,7 @@ def test_once_the_float_build_is_judged_candidates_are_measured_against_what_it_
 ) -> None:
     gate = opened(model, finished, frames, Thresholds())
     assert gate.needed() == gate.thresholds
-    build_float(finished.model, tmp_path / "engine.onnx")
+    write_float(finished.model, tmp_path / "engine.onnx")
     floor = gate.judge_floor(KIND, tmp_path / "engine.onnx", "")
     assert floor.agrees
     assert gate.needed().min_ap == pytest.approx(gate.thresholds.min_ap - (1 - floor.ap))
@@ -188,7 +189,7 @@ def test_once_the_float_build_is_judged_candidates_are_measured_against_what_it_
 def test_what_the_reference_reports_and_what_an_engine_sees_can_be_drawn(
     gate: Gate, finished: FinishedModel, tmp_path: Path
 ) -> None:
-    build_float(finished.model, tmp_path / "engine.onnx")
+    write_float(finished.model, tmp_path / "engine.onnx")
     first = next(iter(gate.images()))
     seen = gate.look(KIND, tmp_path / "engine.onnx", [first])
     assert len(seen[0]) == len(gate.reported(0)) == 5

@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.report import Pictures, ReportData, page
+from converter.report import Engine, Pictures, ReportData, page
 from converter.report.html import Html, number, tag
+from converter.verdict import Outcome
 from tests.parts.reports import bare_report, full_report, pictures
 
 NASTY = "<script>alert(1)</script>\"'&amp; Tür ✓"
@@ -108,6 +109,29 @@ def test_an_engine_without_a_fault_is_not_called_unmeasured() -> None:
     data = full_report()
     flawless = replace(data, agreement={**data.agreement, "worst": [{"file": "a.jpg", "missed": 0, "extra": 0}]})
     assert "on no frame is a box missed or extra" in page(flawless, Pictures())
+
+
+def test_what_was_found_in_the_engines_is_told_where_they_tell() -> None:
+    shown = "".join(Strict(page(full_report(), Pictures())).text)
+    assert "fp16, INT8's yardstick" in shown
+    assert "70 int8, 15 fp16, 5 fp32" in shown
+    plain = [Engine("fp32", True, "agrees", 0.0, {}), Engine("INT8", False, "agrees", 0.0, {})]
+    assert "INT8&#x27;s yardstick" not in page(replace(full_report(), engines=plain), Pictures())
+
+
+def test_a_trial_that_was_not_built_says_why() -> None:
+    data = full_report()
+    failed = {"algorithm": "tensorrt-minmax", "scope": "", "float_layers": 8, "head": "float", "verdict": "not-built"}
+    text = page(replace(data, trials=[*data.trials, {**failed, "reason": "out of memory"}]), Pictures())
+    assert "not built: out of memory" in text
+    assert "tensorrt-minmax, 8 layers float" in text
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_has_a_title_of_its_own(outcome: Outcome) -> None:
+    text = page(replace(bare_report(), outcome=outcome.name.lower()), Pictures())
+    assert outcome.is_loud == ('class="verdict fail"' in text)
+    assert f"<strong>{outcome.name.lower()}</strong>" not in text
 
 
 def test_the_verdict_comes_first_and_needs_no_colour() -> None:

@@ -6,7 +6,8 @@ from typing import Callable, List, Tuple
 import pytest
 
 from converter.agreement.agree import Agreement
-from converter.search import FAMILIES, Limits, Recipe, Trial, best, search
+from converter.builders.onnxruntime import FAMILIES
+from converter.search import Limits, Recipe, Trial, best, not_built, search
 
 TWO = [Recipe("minmax", "all", 8), Recipe("percentile", "all", 8)]
 PLENTY = Limits(trials=30)
@@ -140,8 +141,40 @@ def test_a_model_of_hardly_any_layers_is_searched_too(layers: int) -> None:
 
 def test_a_model_without_layers_is_not_tried() -> None:
     tried, attempt = model(lambda _: 0)
-    assert search(0, attempt, PLENTY) == []
+    assert search(0, attempt, PLENTY, TWO) == []
     assert not tried
+
+
+def test_a_recipe_that_can_not_be_built_does_not_agree_and_the_search_goes_on() -> None:
+    _, works = model(lambda _: 5)
+
+    def attempt(recipe: Recipe) -> Trial:
+        return not_built(recipe, "out of memory") if recipe.algorithm == "minmax" else works(recipe)
+
+    trials = search(64, attempt, PLENTY, TWO)
+    found = best(trials)
+    assert found is not None
+    assert found.recipe.algorithm == "percentile"
+    assert [trial.was_built for trial in trials][:2] == [False, False]
+
+
+def test_it_is_told_once_what_a_trial_takes() -> None:
+    now, told = [0.0], []  # type: Tuple[List[float], List[float]]
+    _, attempt = model(lambda _: 20)
+
+    def slow(recipe: Recipe) -> Trial:
+        now[0] += 90
+        return attempt(recipe)
+
+    search(64, slow, PLENTY, TWO, on_first=told.append, clock=lambda: now[0])
+    assert told == [90]
+
+
+def test_where_the_builder_has_no_say_in_the_scope_none_is_tried() -> None:
+    tried, attempt = model(lambda _: 0)
+    search(64, attempt, PLENTY, [Recipe("tensorrt-entropy", "", 8)])
+    assert {recipe.scope for recipe in tried} == {""}
+    assert str(tried[0]) == "tensorrt-entropy, 8 layers float"
 
 
 def test_the_best_is_worth_most_by_speed_and_agreement() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from converter.agreement.agree import Agreement
-from converter.search import Recipe, Trial
+from converter.search import Recipe, Trial, not_built
 from converter.verdict import Outcome, choose
 
 
@@ -55,3 +55,17 @@ def test_an_int8_that_only_more_frames_could_prove_is_unproven_not_in_disagreeme
     verdict = choose(agreed(), [trial("disagrees", 2.0, recall=0.7), trial("insufficient-evidence", 2.0)])
     assert verdict.outcome is Outcome.UNPROVEN
     assert verdict.outcome.is_loud
+
+
+def test_where_no_int8_could_be_built_it_says_so_and_why() -> None:
+    failed = not_built(Recipe("minmax", "all", 8), "out of memory\nstop the daemon")
+    verdict = choose(agreed(), [failed, failed])
+    assert verdict.outcome is Outcome.NOT_BUILT
+    assert verdict.outcome.is_loud
+    assert verdict.sentence.endswith("The last of 2 (minmax, all, 8 layers float): out of memory")
+
+
+def test_an_engine_that_was_built_is_the_closest_however_far_it_is() -> None:
+    failed = not_built(Recipe("mse", "all", 8), "out of memory")
+    verdict = choose(agreed(), [failed, trial("disagrees", 2.0, recall=0.0), failed])
+    assert verdict.outcome is Outcome.DISAGREES

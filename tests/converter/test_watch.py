@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, List
@@ -15,7 +16,7 @@ import pytest
 from converter import watch as module
 from converter.watch import Watch
 from converter.watch_record import Record, read_record, record_file, write_record
-from sightd.bundle import Bundle, open_bundle, sha256_of
+from sightd.bundle import Bundle, EngineRecord, open_bundle, sha256_of, write_bundle
 from sightd.bundle_versions import versions
 from sightd.errors import BundleError, ConfigError
 from tests.parts.blobs import blob_detector, names, write_blob_pictures
@@ -141,6 +142,18 @@ def turn(folder: Path, out: Path, times: int = 1, **given: object) -> None:
 
     watch.settled = settled  # type: ignore[method-assign]
     watch.run()
+
+
+def test_a_fallback_is_published_with_its_engine(folder: Path, conversions: Conversions, tmp_path: Path) -> None:
+    made = open_bundle(conversions.bundle)
+    (tmp_path / "fallback.onnx").write_bytes(b"for any CPU")
+    manifest = replace(made.manifest, fallback=EngineRecord("onnxruntime", "fp32"))
+    write_bundle(made.folder, made.engine_file, manifest, {}, tmp_path / "fallback.onnx")
+    put(folder / "model.onnx")
+    turn(folder, tmp_path / "out")
+    fallback = open_bundle(tmp_path / "out").fallback
+    assert fallback is not None
+    assert fallback.engine_file.read_bytes() == b"for any CPU"
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,11 @@ from daemon.doctor import engine, libraries, opencv, python_packages
 from daemon.doctor.machine import Account, Machine, Ran, tail
 from daemon.doctor.opencv_trial import try_opencv
 from sightd.bundle import open_bundle, write_bundle
+from sightd.golden import GOLDEN, read_golden, write_golden
 from sightd.settings import EngineSettings
 from tests.parts.daemon import write_quadrant_bundle
 from tests.parts.doctor import BenchMachine, by_name, one
+from tests.parts.tensorrt_bundle import fake_tensorrt_in_processes, publish_plan
 
 YOU = Account("you", 1000, frozenset({1000}))
 JETSON = {"/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3", "/dev/nvhost-gpu": ""}
@@ -200,9 +202,67 @@ class TestEngine:
         manifest = open_bundle(folder).manifest
         foreign = replace(manifest, engine=replace(manifest.engine, machine="riscv64"))
         write_bundle(folder, tmp_path / "quadrants.onnx", foreign, {})
+        found = one(engine.check(Machine(), folder, EngineSettings(), YOU), "trial")
+        assert (found.level, found.says.startswith("the engine was made for riscv64")) == ("problem", True)
+        assert found.fix == f"convert here: sightd convert --rebuild {folder}"
+
+    def test_of_another_tensorrt_is_warned_of_where_its_fallback_serves(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = publish_plan(tmp_path, "8.5.2.2").folder
+        fake_tensorrt_in_processes(tmp_path, monkeypatch, "10.3.0.26")
         found = by_name(engine.check(Machine(), folder, EngineSettings(), YOU))
-        assert found["machine"].says.startswith("converted on riscv64")
-        assert "trial" not in found
+        levels = {name: finding.level for name, finding in found.items()}
+        assert levels == {"bundle": "ok", "fallback": "ok", "trial": "warning"}
+        described = "int8 for tensorrt, built by TensorRT 8.5.2.2 for compute capability 8.7 (Orin)"
+        assert described in found["bundle"].says
+        assert "the bundle's fallback serves instead, fp32 on onnxruntime" in found["trial"].says
+        assert "built by TensorRT 8.5.2.2, this machine has 10.3.0.26" in found["trial"].says
+        assert "a picture takes" in found["trial"].says
+        assert found["trial"].fix == f"build it anew: sightd convert --rebuild {folder}"
+
+    def test_of_another_tensorrt_is_a_problem_where_nothing_would_serve(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = publish_plan(tmp_path, "8.5.2.2", fallback=False).folder
+        fake_tensorrt_in_processes(tmp_path, monkeypatch, "10.3.0.26")
+        found = one(engine.check(Machine(), folder, EngineSettings(), YOU), "trial")
+        assert (found.level, found.fix) == ("problem", f"build it anew: sightd convert --rebuild {folder}")
+        assert "built by TensorRT 8.5.2.2, this machine has 10.3.0.26" in found.says
+
+    def test_of_this_tensorrt_runs_and_names_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = publish_plan(tmp_path, "10.3.0.26").folder
+        fake_tensorrt_in_processes(tmp_path, monkeypatch, "10.3.0.26")
+        found = by_name(engine.check(Machine(), folder, EngineSettings(), YOU))
+        assert found["trial"].level == "ok", found["trial"]
+        assert "by TensorRT 10.3.0.26, a picture takes" in found["trial"].says
+
+    def test_whose_golden_picture_shows_something_else_is_warned_of(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bundle = publish_plan(tmp_path, "10.3.0.26")
+        golden, fallback = read_golden(bundle), bundle.manifest.fallback
+        assert golden is not None
+        assert fallback is not None
+        wrong = replace(golden.found, scores=golden.found.scores * 0.5)
+        found_on_it = {bundle.manifest.engine.sha256: wrong, fallback.sha256: golden.found}
+        write_golden(bundle.folder / GOLDEN, golden.pixels, found_on_it)
+        fake_tensorrt_in_processes(tmp_path, monkeypatch, "10.3.0.26")
+        found = one(engine.check(Machine(), bundle.folder, EngineSettings(), YOU), "trial")
+        assert found.level == "warning"
+        assert "computes something else than when it was converted" in found.says
+        assert found.fix == f"sightd convert --rebuild {bundle.folder} builds it anew"
+
+    def test_that_lost_its_golden_picture_or_fallback_is_warned_of(self, tmp_path: Path) -> None:
+        bundle = publish_plan(tmp_path)
+        assert bundle.fallback is not None
+        bundle.fallback.engine_file.write_bytes(b"rot")
+        (bundle.folder / GOLDEN).unlink()
+        machine = BenchMachine(tmp_path, programs={"engine_trial": Ran(1, "", "what it says")})
+        found = by_name(engine.check(machine, Path("/bundle"), EngineSettings(), YOU))
+        assert (found["golden picture"].level, found["fallback"].level) == ("warning", "warning")
+        assert "missing or damaged" in found["golden picture"].says
+        assert "altered or damaged" in found["fallback"].says + found["fallback"].fix
 
     def test_that_is_no_model_is_a_problem(self, tmp_path: Path) -> None:
         folder = write_quadrant_bundle(tmp_path)

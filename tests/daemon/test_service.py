@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Iterator, List
@@ -16,6 +17,7 @@ from tests.parts.broker import Broker, Collector, collect, running_broker
 from tests.parts.clips import write_clip
 from tests.parts.daemon import running_daemon, write_quadrant_bundle
 from tests.parts.rtsp import RtspServer
+from tests.parts.tensorrt_bundle import fake_tensorrt_in_processes, publish_plan
 
 
 @pytest.fixture
@@ -242,6 +244,68 @@ def test_an_altered_bundle_is_not_run(broker: Broker, folder: Path) -> None:
     with running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
         assert daemon.process.wait(30) == 1
     assert "altered or damaged" in daemon.log
+
+
+def info(collector: Collector) -> InfoMessage:
+    return msgspec.json.decode(collector.newest["sightd/box/info"], type=InfoMessage)
+
+
+@pytest.fixture
+def upgraded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The bundle's engine is of TensorRT 8.5; the daemon finds a (fake) 10.3."""
+    shutil.rmtree(folder / "bundle")
+    publish_plan(folder, "8.5.2.2")
+    fake_tensorrt_in_processes(folder, monkeypatch, "10.3.0.26")
+    return folder
+
+
+def test_after_an_upgrade_the_fallback_detects_and_everybody_is_told_why(broker: Broker, upgraded: Path) -> None:
+    cameras = "  yard: {url: yard.avi, min_score: 0.0}\n"
+    with collect(broker) as seen, running_daemon(upgraded, config(broker, cameras)) as daemon:
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 5, 30)
+        told = info(seen)
+        assert daemon.stop() == 0
+    assert any(message.objects for message in detections(seen, "yard"))
+    assert (told.engine.kind, told.engine.precision, told.labels) == ("onnxruntime", "fp32", ["tl", "tr", "bl", "br"])
+    manifest = open_bundle(upgraded / "bundle").manifest
+    assert manifest.fallback is not None
+    assert told.engine.sha256 == manifest.fallback.sha256
+    assert "built by TensorRT 8.5.2.2, this machine has 10.3.0.26" in told.fallback_reason
+    assert told.fallback_reason.endswith(f"sightd convert --rebuild {upgraded / 'bundle'}")
+    assert told.fallback_reason in daemon.log
+
+
+def test_the_info_is_retained_and_keeps_its_reason_over_a_reload(broker: Broker, upgraded: Path) -> None:
+    with running_daemon(upgraded, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        with collect(broker) as early:
+            early.wait_until(lambda c: "sightd/box/info" in c.newest, 30)
+        daemon.reload(config(broker, "  gate: {url: gate.avi}\n"))
+        with collect(broker) as late:  # retained
+            late.wait_until(lambda c: "sightd/box/info" in c.newest and info(c).cameras == ["gate"])
+            assert info(late).fallback_reason == info(early).fallback_reason != ""
+
+
+def test_a_tensorrt_engine_that_fits_detects_without_a_reason(
+    broker: Broker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_plan(folder, "10.3.0.26")
+    fake_tensorrt_in_processes(folder, monkeypatch, "10.3.0.26")
+    cameras = "  yard: {url: yard.avi, min_score: 0.0}\n"
+    with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
+        seen.wait_until(lambda c: any(message.objects for message in detections(c, "yard")), 30)
+        assert (info(seen).engine.kind, info(seen).fallback_reason) == ("tensorrt", "")
+        assert daemon.stop() == 0
+
+
+def test_with_nothing_to_serve_instead_it_ends_with_the_mismatch(
+    broker: Broker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "bundle")
+    publish_plan(folder, "8.5.2.2", fallback=False)
+    fake_tensorrt_in_processes(folder, monkeypatch, "10.3.0.26")
+    with running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        assert daemon.process.wait(30) == 1
+    assert "sightd convert --rebuild" in daemon.log
 
 
 def test_an_engine_that_does_not_load_ends_the_service_with_its_reason(broker: Broker, folder: Path) -> None:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The programs that the tests run against for real. Root: installed. Otherwise: what is missing is said, and its tests skip.
 set -eu
-packages="mosquitto python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly python3-venv python3-systemd mosquitto-clients systemd dbus iproute2 procps openssl"
+packages="mosquitto python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly python3-venv python3-systemd mosquitto-clients systemd dbus iproute2 procps openssl g++"
 missing=""
 for package in $packages; do
     [ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" = "install ok installed" ] || missing="$missing $package"

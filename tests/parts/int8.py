@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Counter, Dict, List, Optional, Sequence
+from typing import AbstractSet, Any, Callable, Counter, Dict, List, Optional, Sequence
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from converter.builders.base import Calibration
+from converter.builders.onnxruntime import OnnxRuntimeBuilder
 from converter.int8.plan import watched_tensors
 from converter.int8.quantize import quantize
-from converter.int8.ranges import collect_ranges
+from converter.int8.ranges import Ranges, collect_ranges
 from converter.int8.targets import Target, this_machine
 from converter.model.tail import head_nodes
+from converter.search import Recipe
 from tests.parts.models import HEIGHT, WIDTH, Net
 
-__all__ = ["conv", "decibels", "kernels", "pictures", "quantised"]
+__all__ = ["conv", "decibels", "kernels", "pictures", "quantised", "write_float", "write_int8"]
 
 
 def conv(
@@ -58,6 +61,19 @@ def quantised(
         scope=scope,
         target=target or this_machine(),
     )
+
+
+def write_float(finished: onnx.ModelProto, file: Path) -> None:
+    """The engine file of a finished graph."""
+    OnnxRuntimeBuilder().build_float(finished, "fp32", file)
+
+
+def write_int8(
+    finished: onnx.ModelProto, ranges: Ranges, recipe: Recipe, float_nodes: AbstractSet[str], file: Path
+) -> None:
+    """Its engine file in INT8, all but *float_nodes*."""
+    calibration = Calibration(ranges, lambda: iter(()), 0, "")
+    OnnxRuntimeBuilder().build_int8(finished, calibration, recipe, float_nodes, file)
 
 
 def kernels(model: onnx.ModelProto) -> Dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 import numpy as np
 
-from converter.report import Layer, Pictures, ReportData
+from converter.report import Engine, Layer, Pictures, ReportData
 from converter.report.pictures import contact_sheet, pair
 from sightd.bundle import EngineRecord, Manifest, ModelRecord
 from sightd.settings import AgreementSettings
@@ -88,6 +88,11 @@ def full_report(name: str = "front door") -> ReportData:
         command=f"sightd convert '{name}' --calibration frames",
         request={"size": (416, 416), "model": name, "thresholds": thresholds},
         notes=[name],
+        engines=[
+            Engine("fp32", False, "agrees", 61.0, {"fp32": 90}),
+            Engine("fp16", True, "agrees", 75.5, {"fp16": 88, "fp32": 2}),
+            Engine(name, False, "agrees", 140.0, {"int8": 70, "fp16": 15, "fp32": 5}),
+        ],
     )
 
 

@@ -40,5 +40,6 @@ def _has_rtsp_server() -> bool:
 _PARTS: Dict[str, Callable[[], bool]] = {
     "mosquitto": _has_mosquitto,
     "gst-rtsp-server": _has_rtsp_server,
+    "g++": lambda: shutil.which("g++") is not None,
     "openssl": lambda: shutil.which("openssl") is not None,
 }

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, open_bundle, sha256_of, write_bundle
+from sightd.bundle import (
+    Bundle,
+    EngineRecord,
+    Manifest,
+    ModelRecord,
+    check_engine_file,
+    open_bundle,
+    sha256_of,
+    write_bundle,
+)
 from sightd.errors import BundleError
 from sightd.types import InputSpec
 
@@ -52,6 +61,60 @@ def test_a_replaced_bundle_names_its_parent_and_leaves_one_engine(folder: Path, 
     assert bundle.manifest.parent == parent
     assert bundle.engine_file.read_bytes() == b"engine two"
     assert sorted(path.name for path in folder.iterdir()) == ["annotated.jpg", bundle.engine_file.name, "manifest.json"]
+
+
+def with_fallback(folder: Path, engine_file: Path) -> Bundle:
+    """A bundle for TensorRT with a fallback that says "plan B"."""
+    plan = engine_file.with_name("built.plan")
+    plan.write_bytes(b"a plan")
+    engine_file.write_bytes(b"plan B")
+    engine, fallback = EngineRecord("tensorrt", "int8", machine="aarch64"), EngineRecord("onnxruntime", "fp32")
+    return write_bundle(folder, plan, replace(MANIFEST, engine=engine, fallback=fallback), {}, engine_file)
+
+
+def test_a_fallback_is_written_listed_and_described(tmp_path: Path, engine_file: Path) -> None:
+    bundle = open_bundle(with_fallback(tmp_path / "bundle", engine_file).folder)
+    record, fallback = bundle.manifest.fallback, bundle.fallback
+    assert record is not None
+    assert fallback is not None
+    assert (record.sha256, record.size) == (sha256_of(engine_file), 6)
+    assert fallback.engine_file.read_bytes() == b"plan B"
+    assert set(bundle.files) == {bundle.engine_file.name, fallback.engine_file.name}
+    check_engine_file(bundle.folder, record)
+
+
+def test_a_fallback_is_a_bundle_for_any_processor_and_has_none_itself(tmp_path: Path, engine_file: Path) -> None:
+    bundle = with_fallback(tmp_path / "bundle", engine_file)
+    made_here = replace(bundle.manifest.fallback or MANIFEST.engine, machine="aarch64")
+    fallback = replace(bundle, manifest=replace(bundle.manifest, fallback=made_here)).fallback
+    assert fallback is not None
+    assert (fallback.manifest.engine.kind, fallback.manifest.engine.machine) == ("onnxruntime", "")
+    assert (fallback.manifest.labels, fallback.fallback) == (MANIFEST.labels, None)
+
+
+def test_an_altered_fallback_is_refused_only_where_it_would_be_loaded(tmp_path: Path, engine_file: Path) -> None:
+    bundle = with_fallback(tmp_path / "bundle", engine_file)
+    assert bundle.fallback is not None
+    bundle.fallback.engine_file.write_bytes(b"plan C")
+    opened = open_bundle(bundle.folder)
+    assert opened.fallback is not None
+    with pytest.raises(BundleError, match="altered or damaged"):
+        check_engine_file(opened.folder, opened.fallback.manifest.engine)
+
+
+def test_a_fallback_goes_with_the_bundle_that_it_belongs_to(tmp_path: Path, engine_file: Path) -> None:
+    folder = with_fallback(tmp_path / "bundle", engine_file).folder
+    bundle = write_bundle(folder, engine_file, MANIFEST, {})
+    assert bundle.fallback is None
+    assert sorted(path.name for path in folder.iterdir()) == [bundle.engine_file.name, "manifest.json"]
+
+
+def test_a_fallback_needs_both_a_record_and_a_file(tmp_path: Path, engine_file: Path) -> None:
+    with pytest.raises(ValueError, match="go together"):
+        write_bundle(tmp_path / "bundle", engine_file, MANIFEST, {}, engine_file)
+    with pytest.raises(ValueError, match="go together"):
+        write_bundle(tmp_path / "bundle", engine_file, replace(MANIFEST, fallback=MANIFEST.engine), {})
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:

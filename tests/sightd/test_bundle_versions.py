@@ -11,7 +11,7 @@ from typing import Any, List
 import pytest
 
 from sightd.bundle import EngineRecord, Manifest, ModelRecord, open_bundle
-from sightd.bundle_versions import KEPT, Version, publish, rollback, versions
+from sightd.bundle_versions import KEPT, Version, ancestors, publish, rollback, versions
 from sightd.errors import BundleError
 from sightd.types import InputSpec
 
@@ -70,6 +70,16 @@ def test_going_back_restores_the_version_to_the_byte_with_its_extras(folder: Pat
     assert engine_of(version) == "one"
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert after == {**before, "my notes.txt": b"keep me"}
+
+
+def test_ancestors_are_the_versions_that_led_here_without_those_that_were_gone_back_from(folder: Path) -> None:
+    for second, text in enumerate(["one", "two", "rejected"]):
+        make(folder, text, second)
+    rollback(folder)
+    assert kept(folder) == ["two", "rejected", "one"]
+    assert [engine_of(version) for version in ancestors(folder)] == ["one"]
+    make(folder, "four", 4)
+    assert [engine_of(version) for version in ancestors(folder)] == ["two", "one"]
 
 
 def test_going_back_twice_goes_further_back_and_then_says_that_there_is_no_more(folder: Path) -> None:

@@ -1,35 +1,103 @@
-"""The contract of every engine, run on each of them; TensorRT's joins this list, the tests stay."""
+"""The contract of every engine, run on each; TensorRT's on a fake GPU, which computes real numbers, and a real one."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
+from collections import deque
+from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Iterator
+from tempfile import mkdtemp
+from typing import Callable, Deque, Iterator, List, Tuple
 
 import numpy as np
+import onnx
 import pytest
 
-from sightd.engines import Engine
+from converter.builders.tensorrt import TensorRtBuilder
+from sightd.bundle import Profile
+from sightd.engines import Engine, Ticket, gpu_letterbox
 from sightd.engines.onnxruntime import OnnxRuntimeEngine
 from sightd.engines.stub import StubEngine
+from sightd.engines.tensorrt import TensorRtEngine
 from sightd.errors import EngineError
 from sightd.types import InputSpec
+from tests.parts.fake_tensorrt import install
+from tests.parts.fake_tensorrt_runtime import make_plan
 from tests.parts.finished import bright_quadrants
+from tests.parts.host_kernel import host_kernels
+from tests.parts.tensorrt_settings import tensorrt_settings
 
 SPEC = InputSpec(64, 48, resize="letterbox-topleft")
 
 
-def _onnxruntime(folder: Path) -> Engine:
+def _onnxruntime(folder: Path, patch: pytest.MonkeyPatch) -> Engine:
     return OnnxRuntimeEngine(bright_quadrants(folder / "engine.onnx", SPEC), SPEC, threads=2, max_batch=4)
 
 
-def _stub(folder: Path) -> Engine:
+def _stub(folder: Path, patch: pytest.MonkeyPatch) -> Engine:
     return StubEngine(SPEC, picture_s=0.001, max_batch=4)
 
 
-@pytest.fixture(params=[_onnxruntime, _stub], ids=["onnxruntime", "stub"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    make: Callable[[Path], Engine] = request.param
-    with make(tmp_path) as opened:
+def _jetpack_5(folder: Path, patch: pytest.MonkeyPatch) -> Engine:
+    install(patch)
+    return TensorRtEngine(_plan(folder, profiles=3), SPEC, max_batch=4)
+
+
+def _jetpack_6(folder: Path, patch: pytest.MonkeyPatch) -> Engine:
+    install(patch, "10.3.0", integrated=True)
+    return TensorRtEngine(_plan(folder, tensorrt="10.3.0"), SPEC, max_batch=4)
+
+
+def _gpu_letterbox(folder: Path, patch: pytest.MonkeyPatch) -> Engine:
+    install(patch).kernels.update(host_kernels())
+    patch.setattr(gpu_letterbox, "compile_kernels", lambda source, sm, cuda: b"\x7fELF" + source.encode())
+    return TensorRtEngine(_plan(folder, profiles=3), SPEC, max_batch=4, preprocess="gpu")
+
+
+def _plan(folder: Path, **built: object) -> Path:
+    file = folder / "engine.plan"
+    file.write_bytes(make_plan(bright_quadrants(folder / "engine.onnx", SPEC).read_bytes(), **built))
+    return file
+
+
+def _real_tensorrt(folder: Path, patch: pytest.MonkeyPatch) -> Engine:
+    return TensorRtEngine(_real_plan(), SPEC, max_batch=4)
+
+
+@lru_cache(maxsize=None)
+def _real_plan() -> Path:
+    """Built once a session: it takes a while."""
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    builder = TensorRtBuilder(tensorrt_settings(), Profile(1, 4, 4), folder)
+    graph = onnx.load(str(bright_quadrants(folder / "engine.onnx", SPEC)))
+    return builder.build_float(graph, "fp32", folder / "engine.plan").file
+
+
+Make = Callable[[Path, pytest.MonkeyPatch], Engine]
+COMPUTING = {
+    "onnxruntime": _onnxruntime,
+    "tensorrt 8.5": _jetpack_5,
+    "tensorrt 10.3, integrated": _jetpack_6,
+    "tensorrt 8.5, gpu letterbox": _gpu_letterbox,
+    "tensorrt, real": pytest.param(_real_tensorrt, marks=pytest.mark.gpu),
+}
+EVERY = {**COMPUTING, "stub": _stub}
+
+
+@pytest.fixture(params=list(EVERY.values()), ids=list(EVERY))
+def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    make: Make = request.param
+    with make(tmp_path, monkeypatch) as opened:
+        yield opened
+
+
+@pytest.fixture(params=list(COMPUTING.values()), ids=list(COMPUTING))
+def computing(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Those that look at the pictures."""
+    make: Make = request.param
+    with make(tmp_path, monkeypatch) as opened:
         yield opened
 
 
@@ -102,13 +170,69 @@ class TestEveryEngine:
         assert ticket.done()
 
 
-def test_onnxruntime_keeps_the_order_of_a_batch_that_its_workers_share(tmp_path: Path) -> None:
-    with _onnxruntime(tmp_path) as engine:
-        slot = engine.slot()
-        for index, value in enumerate((0, 250, 10, 100)):
-            slot.put(index, picture(value))
-        best = engine.submit(slot, 4).result().scores[:, 0]
-    assert best.tolist() == pytest.approx([0, 250 / 255, 10 / 255, 100 / 255], abs=1e-6)
+class TestWhatIsComputed:
+    @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+    def test_many_batches_of_any_size_under_way_keep_their_pictures_and_their_order(
+        self, computing: Engine, warm: bool
+    ) -> None:
+        if warm:
+            computing.warm_up(picture(77))
+        under_way: Deque[Tuple[List[int], Ticket]] = deque()
+        for batch, count in enumerate((1, 4, 4, 3, 1, 2, 4, 4, 1, 1, 3, 4) * 2):
+            values = [(batch * 31 + index * 60) % 256 for index in range(count)]
+            if len(under_way) == computing.depth:
+                check(*under_way.popleft())
+            slot = computing.slot()
+            for index, value in enumerate(values):
+                slot.put(index, picture(value))
+            under_way.append((values, computing.submit(slot, count)))
+        for values, ticket in under_way:
+            check(values, ticket)
+
+    def test_tickets_may_be_collected_in_any_order(self, computing: Engine) -> None:
+        tickets = []
+        for value in range(10, 10 + computing.depth):
+            slot = computing.slot()
+            slot.put(0, picture(value))
+            tickets.append(([value], computing.submit(slot, 1)))
+        for values, ticket in reversed(tickets):
+            check(values, ticket)
+
+    def test_a_batch_is_done_once_its_result_is_there(self, computing: Engine) -> None:
+        slot = computing.slot()
+        slot.put(0, picture(9))
+        ticket = computing.submit(slot, 1)
+        while not ticket.done():
+            pass
+        check([9], ticket)
+
+    def test_boxes_scores_and_classes_belong_together(self, computing: Engine) -> None:
+        image = picture(0)
+        image[24:, :32], image[:24, 32:] = 200, 100  # quadrants 2 and 1
+        slot = computing.slot()
+        slot.put(0, picture(1))
+        slot.put(1, image)
+        found = computing.submit(slot, 2).result()
+        assert found.classes[1, :2].tolist() == [2, 1]
+        assert found.boxes[1, :2].tolist() == [[0, 24, 32, 48], [32, 0, 64, 24]]
+        assert found.scores[1, :2].tolist() == pytest.approx([200 / 255, 100 / 255], abs=1e-6)
+
+    def test_a_batch_under_way_does_not_see_what_is_put_into_another(self, computing: Engine) -> None:
+        first = computing.slot()
+        for index in range(4):
+            first.put(index, picture(50))
+        ticket = computing.submit(first, 4)
+        second = computing.slot()
+        for index in range(4):
+            second.put(index, picture(250))
+        check([50] * 4, ticket)
+        check([250] * 4, computing.submit(second, 4))
+
+
+def check(values: List[int], ticket: Ticket) -> None:
+    """*ticket* is of pictures of these grey *values*, in this order."""
+    best = ticket.result().scores[:, 0]
+    assert best.tolist() == pytest.approx([value / 255 for value in values], abs=1e-6)
 
 
 def test_onnxruntime_says_which_file_it_can_not_load(tmp_path: Path) -> None:

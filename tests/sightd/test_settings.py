@@ -66,7 +66,8 @@ def test_the_first_of_two_duplicates_is_checked_at_its_own_line() -> None:
 
 
 def test_an_unknown_key_that_resembles_none_gets_the_list() -> None:
-    assert mistake(CAMERA + "engine: {zzz: 1}") == "2: engine.zzz: unknown key; there are threads, max_batch"
+    known = "threads, max_batch, preprocess"
+    assert mistake(CAMERA + "engine: {zzz: 1}") == f"2: engine.zzz: unknown key; there are {known}"
 
 
 def test_a_mistake_in_camera_defaults_is_reported_there_and_once() -> None:

@@ -1,0 +1,85 @@
+"""Whether a bundle is good for this machine: the engine, its golden picture and its fallback, before all is trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sightd.bundle import Bundle, open_bundle, write_bundle
+from sightd.bundle_check import check_runs, open_checked
+from sightd.engines import EngineOptions
+from sightd.errors import BundleError, EngineError, EngineMismatch
+from sightd.golden import GOLDEN
+from tests.parts.fake_tensorrt import install
+from tests.parts.tensorrt_bundle import publish_plan, publish_quadrants
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    install(monkeypatch, "8.5.2.2")
+    return publish_plan(tmp_path)
+
+
+def test_a_sound_bundle_runs_with_all_that_it_has(bundle: Bundle) -> None:
+    check_runs(bundle)
+
+
+def test_the_file_is_looked_at_right_before_it_is_loaded(bundle: Bundle) -> None:
+    """The bundle was opened, and so checked, a while ago."""
+    bundle.engine_file.write_bytes(b"something else")
+    with pytest.raises(BundleError, match="altered or damaged"):
+        open_checked(bundle, EngineOptions())
+
+
+def test_an_altered_fallback_makes_a_bundle_unsound_while_its_engine_serves(bundle: Bundle) -> None:
+    assert bundle.fallback is not None
+    bundle.fallback.engine_file.write_bytes(b"something else")
+    open_checked(bundle, EngineOptions()).close()
+    with pytest.raises(BundleError, match="altered or damaged"):
+        check_runs(bundle)
+
+
+def test_a_fallback_that_does_not_load_makes_a_bundle_unsound(bundle: Bundle, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.onnx"
+    junk.write_bytes(b"junk")
+    write_bundle(tmp_path / "junk", bundle.engine_file, replace(bundle.manifest, extras=[]), {}, junk)
+    with pytest.raises(EngineError, match="convert the model again"):
+        check_runs(open_bundle(tmp_path / "junk"))
+
+
+def test_a_lost_golden_picture_makes_a_bundle_unsound_while_its_engine_serves(bundle: Bundle) -> None:
+    (bundle.folder / GOLDEN).unlink()
+    open_checked(bundle, EngineOptions()).close()
+    with pytest.raises(BundleError, match="missing or damaged"):
+        check_runs(bundle)
+
+
+def test_an_engine_for_another_machine_is_refused_before_it_is_read(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = install(monkeypatch, "8.5.2.2", sm=(8, 9), device="RTX")
+    with pytest.raises(EngineMismatch, match=r"compute capability 8\.7 \(Orin\)"):
+        check_runs(bundle)
+    assert not gpu.live["runtime"]
+
+
+def test_nothing_of_an_engine_that_is_refused_is_left_on_the_gpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = install(monkeypatch, "8.5.2.2")
+    monkeypatch.setattr("sightd.bundle_check.check_golden", _refuse)
+    with pytest.raises(EngineMismatch):
+        open_checked(bundle, EngineOptions())
+    assert not +gpu.live
+
+
+def _refuse(*anything: object) -> None:
+    raise EngineMismatch("something else")
+
+
+def test_more_classes_than_labels_are_no_sound_bundle(tmp_path: Path) -> None:
+    bundle = publish_quadrants(tmp_path)
+    with pytest.raises(BundleError, match="more classes than there are labels"):
+        check_runs(replace(bundle, manifest=replace(bundle.manifest, labels=["one"])))
