@@ -64,8 +64,10 @@ def run_worker(
             code = process.wait(_STOP_S)
         except BaseException:
             _stop(process)
+            _forget(order)
             raise
     if code != 0:
+        _forget(order)
         raise WorkerFailure(_crash(code, log))
 
 
@@ -165,6 +167,13 @@ def _stop(process: Any) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _forget(order: Order) -> None:
+    """Remove the plan of a build that failed: its worker may have been quicker than what ended it."""
+    if order.plan:
+        with suppress(FileNotFoundError):
+            Path(order.plan).unlink()
 
 
 def _crash(code: int, log: Path) -> Failed:
