@@ -37,6 +37,8 @@ def main() -> None:
     own.add_argument("--torch-python", default=sys.executable, metavar="PROGRAM", help="the interpreter with PyTorch")
     own.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the engines for a later run")
     own.add_argument("--parts", default="", metavar="A,B", help="these parts alone")
+    own.add_argument("--models", default="", metavar="A,B", help="these models alone")
+    own.add_argument("--engines", default="", metavar="A,B", help="build these engines alone")
     own.add_argument("--out", type=Path, metavar="FILE", help="the JSON, written after each part and gone on with")
     own.add_argument("--rehearse", action="store_true", help="on a fake GPU: its figures mean nothing")
     arguments = parser.parse_args()
@@ -51,7 +53,7 @@ def _of_gpu(arguments: argparse.Namespace) -> Dict[str, Any]:
     return {
         "torch_python": arguments.torch_python,
         "work": arguments.work,
-        "parts": [part for part in arguments.parts.split(",") if part],
+        **{name: list(filter(None, getattr(arguments, name).split(","))) for name in ("parts", "models", "engines")},
         "out": arguments.out,
         "rehearse": arguments.rehearse,
     }

@@ -20,7 +20,9 @@ from sightd.settings import load_settings
 from sightd.types import InputSpec
 from tests.parts.broker import Broker, running_broker
 
-__all__ = ["Throughput", "file_cameras", "manifest_for", "running_service", "throughput"]
+__all__ = ["Throughput", "file_cameras", "manifest_for", "running_service", "throughput", "wait_until"]
+
+_BEGIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,21 @@ def running_service(
             thread.join()
 
 
+def wait_until(begun: Callable[[], bool]) -> None:
+    """Wait for frames to come through; an engine may take long to load and warm up.
+
+    :raises SystemExit: none came.
+    """
+    deadline = time.monotonic() + _BEGIN_S
+    while not begun():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"no frame came through within {_BEGIN_S:.0f} s")
+        time.sleep(0.05)
+
+
 def throughput(service: Service, warm_up_s: float, seconds: float) -> Throughput:
-    """Frames a second through *service* and what they cost, after *warm_up_s*."""
+    """Frames a second through *service* and what they cost, *warm_up_s* after the first."""
+    wait_until(lambda: _frames(service) > 0)
     time.sleep(warm_up_s)
     frames, cpu, started = _frames(service), _cpu_s(), time.monotonic()
     time.sleep(seconds)

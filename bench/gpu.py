@@ -22,7 +22,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from .assets import asset
 from .clips import write_frames
 from .gpu_daemon import daemon_latency, daemon_throughput
-from .gpu_engines import FLOATS, INT8, ModelEngines
+from .gpu_engines import FLOATS, INT8, NAMES, ModelEngines
 from .gpu_graphs import write_graph
 from .gpu_speed import engine_speed, memory, overlap, preprocessing
 from .models import MODELS
@@ -39,6 +39,8 @@ class _Bench:
     """One run: its models, and what was found so far."""
 
     models: Sequence[ModelEngines]
+    #: Those to build.
+    engines: Sequence[str]
     quick: bool
     torch_python: str
     out: Optional[Path]
@@ -66,6 +68,8 @@ def run(
     torch_python: str = sys.executable,
     work: Optional[Path] = None,
     parts: Sequence[str] = (),
+    models: Sequence[str] = (),
+    engines: Sequence[str] = (),
     out: Optional[Path] = None,
     rehearse: bool = False,
 ) -> Result:
@@ -74,6 +78,8 @@ def run(
     :param torch_python: the interpreter that has PyTorch.
     :param work: keeps the engines; None: a temporary folder.
     :param parts: names of _PARTS to run; none: all.
+    :param models: names of models; none: all.
+    :param engines: names of engines to build, so that several processes can; none: all.
     :param out: a JSON file, read at the beginning and written after each part.
     :param rehearse: with a fake GPU and a fake TensorRT: shows that every line runs, the figures mean nothing.
     """
@@ -83,7 +89,8 @@ def run(
 
             stack.enter_context(fake_machine())
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bench = _Bench(_models(folder, quick), quick, torch_python, out)
+        chosen = [one for one in _models(folder, quick) if not models or one.model.name in models]
+        bench = _Bench(chosen, engines or NAMES, quick, torch_python, out)
         if out is not None and out.exists():
             bench.figures.update(json.loads(out.read_text("utf-8")))
         bench.figures["fake"] = rehearse
@@ -143,9 +150,12 @@ def _machine(bench: _Bench) -> Dict[str, Any]:
     }
 
 
+def _prepare(bench: _Bench) -> Dict[str, Any]:
+    return bench.each(ModelEngines.prepare)
+
+
 def _builds(bench: _Bench) -> Dict[str, Any]:
-    before = bench.figures.get("builds", {})
-    return {name: {**before.get(name, {}), **found} for name, found in bench.each(ModelEngines.build).items()}
+    return bench.each(lambda engines: engines.build(bench.engines))
 
 
 def _ap(bench: _Bench) -> Dict[str, Any]:
@@ -204,17 +214,18 @@ def _preprocessing(bench: _Bench) -> Dict[str, Any]:
 
 def _daemon(bench: _Bench) -> Dict[str, Any]:
     streams = _STREAMS[:2] if bench.quick else _STREAMS
-    return daemon_throughput(bench.first, bench.fastest, streams, 3.0 if bench.quick else 8.0)
+    return daemon_throughput(bench.first, bench.fastest, streams, 3.0 if bench.quick else 5.0)
 
 
 def _daemon_latency(bench: _Bench) -> Dict[str, Any]:
     streams = _LIVE_STREAMS[:2] if bench.quick else _LIVE_STREAMS
-    return daemon_latency(bench.first, bench.fastest, streams, 5.0 if bench.quick else 15.0)
+    return daemon_latency(bench.first, bench.fastest, streams, 5.0 if bench.quick else 10.0)
 
 
-#: In the order of what would be missed most; "machine" and "builds" are what the others stand on.
+#: In the order of what would be missed most; "machine", "prepare" and "builds" are what the others stand on.
 _PARTS: Dict[str, Callable[[_Bench], Dict[str, Any]]] = {
     "machine": _machine,
+    "prepare": _prepare,
     "builds": _builds,
     "latency": _latency,
     "ap": _ap,

@@ -15,7 +15,7 @@ from sightd.sources import source_for
 from tests.parts.broker import collect
 
 from .assets import asset
-from .daemon_run import file_cameras, manifest_for, running_service, throughput
+from .daemon_run import file_cameras, manifest_for, running_service, throughput, wait_until
 from .gpu_engines import ModelEngines
 from .gpu_speed import throughput as engine_throughput
 
@@ -55,6 +55,7 @@ def daemon_latency(engines: ModelEngines, name: str, streams: Sequence[int], sec
         with _running(engines, name, count, "live") as (_, broker), collect(
             broker, "sightd/bench/+/detections"
         ) as seen:
+            wait_until(lambda messages=seen.messages: len(messages) > 0)
             time.sleep(_WARM_UP_S)
             began = len(seen.messages)
             time.sleep(seconds)

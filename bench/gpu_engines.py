@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 from converter.agreement.gate import Gate
 from converter.agreement.ground_truth import read_ground_truth
@@ -23,23 +24,26 @@ from converter.search import Recipe
 from sightd.bundle import OutputSpec, Profile
 from sightd.engines import Engine, EngineOptions, load_engine
 from sightd.errors import BuildError
-from tests.parts.calibrated import calibrated
+from tests.parts.calibrated import Calibrated, calibrated
 from tests.parts.tensorrt_settings import tensorrt_settings
 
 from .assets import asset
 from .models import RealModel, finished_model
 
-__all__ = ["FLOATS", "INT8", "MAX_BATCH", "ModelEngines"]
+__all__ = ["FLOATS", "INT8", "MAX_BATCH", "NAMES", "ModelEngines"]
 
 MAX_BATCH, _OPT_BATCH = 16, 8
 FLOATS = ("fp32", "fp16")
-#: Name of the engine -> how TensorRT calibrates it; prediction layers, decoding and the most damaged layers stay float.
-_FLOAT_LAYERS = 16
+#: Name of the engine -> how TensorRT calibrates it, and how many of the most damaged layers stay float, beside
+#: prediction layers and decoding.
 INT8 = {
-    "int8-entropy": Recipe("tensorrt-entropy", "conv", _FLOAT_LAYERS),
-    "int8-minmax": Recipe("tensorrt-minmax", "conv", _FLOAT_LAYERS),
-    "int8-mse": Recipe("mse", "conv", _FLOAT_LAYERS),
+    "int8-entropy": (Recipe("tensorrt-entropy", "conv", 16), 16),
+    "int8-minmax": (Recipe("tensorrt-minmax", "conv", 16), 16),
+    "int8-minmax-32": (Recipe("tensorrt-minmax", "conv", 32), 32),
+    "int8-mse": (Recipe("mse", "conv", 16), 16),
 }
+#: Every engine that a model can have.
+NAMES = (*FLOATS, *INT8)
 _LABELS = "images/coco_val_dev100/instances.json"
 
 
@@ -67,28 +71,27 @@ class ModelEngines:
 
     def names(self) -> List[str]:
         """The TensorRT engines that are there."""
-        return [name for name in (*FLOATS, *INT8) if self.file(name).exists()]
+        return [name for name in NAMES if self.file(name).exists()]
 
-    def build(self) -> Dict[str, Any]:
-        """Make what is not there yet; engine -> seconds, size, layers by precision, or why there is none."""
+    def prepare(self) -> Dict[str, Any]:
+        """What needs no GPU, so that builds find it done: ONNX Runtime's engine, ranges, the order of the layers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         OnnxRuntimeBuilder().build_float(self.finished.model, "fp32", self.cpu_file)
-        builder = TensorRtBuilder(tensorrt_settings(), self._profile(), self.folder)
-        found: Dict[str, Any] = {}
-        for precision in FLOATS:
-            if not self.file(precision).exists():
-                make = partial(builder.build_float, self.finished.model, precision, self.file(precision))
-                found[precision] = _told(make)
-        wanted = {name: recipe for name, recipe in INT8.items() if not self.file(name).exists()}
-        if wanted:
-            found.update(self._build_int8(builder, wanted))
-        return found
+        ready = self._calibrated()
+        return {"pictures": ready.calibration.count, "layers": len(ready.ranked)}
+
+    def build(self, names: Sequence[str]) -> Dict[str, Any]:
+        """Engine -> seconds, size, layers by precision, or why there is none; built now, or by an earlier call.
+
+        Several processes may build different ones at the same time.
+        """
+        return {name: self._built(name) for name in names}
 
     def open(self, name: str, max_batch: int = MAX_BATCH, preprocess: str = "cpu") -> Engine:
         """The engine *name*, "cpu" for ONNX Runtime's."""
         options = EngineOptions(preprocess=preprocess)
         kind, file = (CPU, self.cpu_file) if name == "cpu" else (GPU, self.file(name))
-        return load_engine(kind, file, self.finished.spec, min(max_batch, self.finished.max_batch), options)
+        return load_engine(kind, file, self.finished.spec, min(max_batch, self._profile().max), options)
 
     def ap(self, name: str) -> float:
         """On 100 labelled pictures of COCO."""
@@ -108,17 +111,28 @@ class ModelEngines:
         return found
 
     def _profile(self) -> Profile:
-        largest = min(MAX_BATCH, self.finished.max_batch)
-        return Profile(1, min(_OPT_BATCH, largest), largest)
+        fixed = self.finished.model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+        return Profile(fixed, fixed, fixed) if fixed else Profile(1, _OPT_BATCH, MAX_BATCH)
 
-    def _build_int8(self, builder: TensorRtBuilder, wanted: Dict[str, Recipe]) -> Dict[str, Any]:
+    def _built(self, name: str) -> Any:
+        own = self.folder / name  # graph, caches and logs: a parallel build must not share them
+        told = own / "built.json"
+        if not told.exists():
+            own.mkdir(parents=True, exist_ok=True)
+            found = _told(partial(self._build, name, TensorRtBuilder(tensorrt_settings(), self._profile(), own)))
+            told.write_text(json.dumps(found), "utf-8")
+        return json.loads(told.read_text("utf-8"))
+
+    def _build(self, name: str, builder: TensorRtBuilder) -> Built:
+        if name in FLOATS:
+            return builder.build_float(self.finished.model, name, self.file(name))
+        recipe, float_layers = INT8[name]
+        ready = self._calibrated()
+        return builder.build_int8(ready.model, ready.calibration, recipe, ready.floats(float_layers), self.file(name))
+
+    def _calibrated(self) -> Calibrated:
         frames = self._chosen()
-        ready = calibrated(self.finished, list(frames.images(frames.calibration)), _FLOAT_LAYERS)
-
-        def build(name: str) -> Built:
-            return builder.build_int8(ready.model, ready.calibration, wanted[name], ready.floats, self.file(name))
-
-        return {name: _told(partial(build, name)) for name in wanted}
+        return calibrated(self.finished, list(frames.images(frames.calibration)), rank=True, kept=self.folder)
 
     def _chosen(self) -> Frames:
         return read_frames(self.pictures, count=self.frames, holdout=self.frames, seed=0)

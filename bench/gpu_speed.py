@@ -23,7 +23,7 @@ _ROUNDS = 60
 _SECONDS = 2.0
 
 
-def engine_speed(engines: ModelEngines, batches: Sequence[int], seconds: float = _SECONDS) -> Dict[str, Any]:
+def engine_speed(engines: ModelEngines, batches: Sequence[int], seconds: float = 1.0) -> Dict[str, Any]:
     """Engine -> batch -> p50_ms and p95_ms from submit to result with copies, pictures_s of filled slots."""
     found: Dict[str, Any] = {}
     for name in engines.names():

@@ -155,7 +155,10 @@ class Build:
             partial.replace(file)
 
     def _layers(self, plan: Any) -> Dict[str, int]:
-        """Counted by the engine inspector, which needs the engine on its GPU; else by what was logged."""
+        """Counted by the engine inspector, which needs the engine on its GPU; else by what was logged.
+
+        That of 8.5 told nothing of engines with several profiles on the GPU that was tried.
+        """
         if self._cuda is None:
             return count_logged(self._heard.layers)
         runtime = self._trt.Runtime(self._logger)
@@ -165,7 +168,8 @@ class Build:
         if engine is None:
             raise Refusal(Failed("build", "the engine does not load after it was built", list(self._heard.lines)))
         inspector = engine.create_engine_inspector()
-        return count_inspected(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
+        told = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        return count_inspected(told) or count_logged(self._heard.layers)
 
 
 def _peak_rss_mb() -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 __all__ = ["count_inspected", "count_logged"]
 
@@ -13,7 +13,10 @@ __all__ = ["count_inspected", "count_logged"]
 _PRECISIONS = {"int8": r"int8", "fp16": r"fp16|half|float16", "fp32": r"fp32|float32|float"}
 #: Layers that compute nothing.
 _IDLE = re.compile(r"reformat|noop|constant|shape_call|signal|wait", re.IGNORECASE)
-#: A layer as TensorRT-RTX logs it while building; an inspector needs a GPU for its engine.
+#: A layer as TensorRT 8.5 logs it when it has built an engine, for each profile again.
+_LISTED = re.compile(r"Layer\((\w+)\): .*?, Tactic: 0x\w+, (.*?) -> ")
+_OTHER_PROFILE = "[profile "
+#: The same, as TensorRT-RTX logs it; an inspector needs a GPU for its engine.
 _LOGGED = re.compile(r"Name: \S+, LayerType: (\w+), Inputs: \[ \{[^}]*Datatype: (\w+)")
 
 
@@ -24,9 +27,19 @@ def count_inspected(information: str) -> Dict[str, int]:
 
 
 def count_logged(lines: Iterable[str]) -> Dict[str, int]:
-    """The same, of what TensorRT-RTX logs."""
-    found = (_LOGGED.search(line) for line in lines)
-    return _counted(match[2] for match in found if match and not _IDLE.search(match[1]))
+    """The same, of what TensorRT 8.5 and TensorRT-RTX log."""
+    found = filter(None, map(_logged, lines))
+    return _counted(kind for layer, kind in found if not _IDLE.search(layer))
+
+
+def _logged(line: str) -> Optional[Tuple[str, str]]:
+    """The layer's kind and what it reads first, of a line that describes one."""
+    listed = None if _OTHER_PROFILE in line else _LISTED.match(line)
+    if listed:
+        first = re.search(r"\((\w+)\[", listed[2])
+        return listed[1], first[1] if first else ""
+    logged = _LOGGED.search(line)
+    return (logged[1], logged[2]) if logged else None
 
 
 def _type_of(described: Dict[str, Any]) -> str:

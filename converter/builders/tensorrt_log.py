@@ -13,7 +13,8 @@ _MEMORY = re.compile(
     r"out of memory|OutOfMemory|MemoryAllocation|could not be allocated|bad_alloc|insufficient memory", re.IGNORECASE
 )
 _IMPLEMENTATION = "Could not find any implementation"
-_LAYER = "LayerType: "
+#: As TensorRT-RTX and as TensorRT 8.5 word it.
+_LAYER = re.compile(r"LayerType: |^Layer\(", re.MULTILINE)
 
 
 class Heard:
@@ -35,7 +36,7 @@ class Heard:
             self.warnings += 1
         if severity < 2:
             self._all_errors.append(text)
-        if _LAYER in text:
+        if _LAYER.search(text):
             self.layers += text.splitlines()
 
     def failure(self) -> str:

@@ -26,7 +26,13 @@ _MISMATCHES: Sequence[Tuple[str, str]] = (
 )
 _DAMAGES: Sequence[Tuple[str, str]] = (
     (r"magicTag|kPLAN_MAGIC_TAG", "it is no TensorRT engine, or a damaged one"),
-    (r"[Ss]ize specified in header|sizeRead|[Aa]rchive ?[Ss]ize|[Uu]nexpected end", "it is cut off or damaged"),
+    (
+        (
+            r"[Ss]ize specified in header|sizeRead|[Aa]rchive ?[Ss]ize|[Uu]nexpected end|past end of archive"
+            r"|expectedTypehash|hasVersion<"
+        ),
+        "it is cut off or damaged",
+    ),
 )
 _OUT_OF_MEMORY = r"[Oo]ut ?[Oo]f ?[Mm]emory|cudaErrorMemoryAllocation|cuMemAlloc|cudaMalloc"
 #: The finished graph's outputs: name -> what follows [N, K] in its shape, type.

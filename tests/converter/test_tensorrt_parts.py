@@ -192,6 +192,30 @@ class TestLayers:
         text = json.dumps({"Layers": layers, "Bindings": ["images"]})
         assert count_inspected(text) == {"int8": 2, "fp16": 2, "fp32": 1}
 
+    def test_of_the_log_of_85(self) -> None:
+        """Lines of TensorRT 8.5.2.2's on an H200, with other names; the second profile tells the same again."""
+        lines = [
+            "Layer(ShapeHostToDevice): [HostToDeviceCopy 0], Tactic: 0x0000000000000000,  -> a (Int32[]), b (Int32[])",
+            (
+                "Layer(Myelin): {ForeignNode[c]}, Tactic: 0x0000000000000000, images (UInt8[-1,9,9,3]), a (Int32[]) -> "
+                "d (Float[-1,9,9,3])"
+            ),
+            "Layer(Reformat): Reformatting d, Tactic: 0x00000000000003ea, d (Float[-1,9,9,3]) -> e (Float[-1,9,9,3])",
+            "Layer(CaskConvolution): Conv_0 + Relu_1, Tactic: 0xa9366041633a5135, e (Int8[-1,3:4,9,9]) -> f (Half[4])",
+            (
+                "Layer(CaskConvolution): Conv_0 + Relu_1 [profile 1], Tactic: 0xa9366041633a5135, e [profile 1] "
+                "(Int8[-1,3:4,9,9]) -> f [profile 1] (Half[-1,4])"
+            ),
+            (
+                "Layer(PointWiseV2): PWN(PWN(Sigmoid_77), Mul_78), Tactic: 0x0000000000000016, Conv_79 || Conv_76 "
+                "(Half[-1,32:4,52,52]) -> g (Half[-1,32:4,52,52])"
+            ),
+            "Layer(TopK): t, Tactic: 0x0000000000000003, g (Float[-1,484]) -> h (Float[-1,300])",
+        ]
+        heard = Heard()
+        heard.hear(4, "\n".join(["Engine Layer Information:", *lines]))
+        assert count_logged(heard.layers) == {"int8": 1, "fp16": 1, "fp32": 1}
+
     def test_of_a_log(self) -> None:
         lines = [
             "Name: a, LayerType: shape_call, Inputs: [], Outputs: []",

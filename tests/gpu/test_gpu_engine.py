@@ -167,6 +167,20 @@ def test_no_edit_of_a_header_crashes_the_process(tiny: Rig, tmp_path: Path, reco
         assert one.get("kind") in (None, "EngineError", "EngineMismatch"), one
 
 
+def test_what_the_inspector_tells(tiny: Rig, record: Callable[[str, Any], None]) -> None:
+    """For people: the inspector of 8.5 has told no precisions where an engine has several profiles."""
+    import tensorrt
+
+    plan = tiny.plan("fp16").read_bytes()
+    with Cuda():
+        engine = tensorrt.Runtime(tensorrt.Logger()).deserialize_cuda_engine(plan)
+        inspector = engine.create_engine_inspector()
+        told = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
+        del inspector, engine
+    record("inspector", told[:6000])
+    assert "Layers" in json.loads(told)
+
+
 def test_a_plan_of_another_input_is_refused(tiny: Rig) -> None:
     from sightd.engines import EngineOptions, load_engine
 

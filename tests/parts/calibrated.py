@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from itertools import islice
-from typing import Iterator, List, Sequence, Set
+from pathlib import Path
+from typing import AbstractSet, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import onnx
@@ -13,19 +15,21 @@ from numpy.typing import NDArray
 
 from converter.builders.base import Calibration
 from converter.int8.plan import layers, watched_tensors
-from converter.int8.ranges import collect_ranges
-from converter.int8.ranges_file import ranges_key
-from converter.int8.sensitivity import Damage, rank_layers
+from converter.int8.ranges import Ranges, collect_ranges
+from converter.int8.ranges_file import load_ranges, ranges_key, save_ranges
+from converter.int8.sensitivity import rank_layers
 from converter.int8.targets import TENSORRT
 from converter.model.finish import FinishedModel
 from converter.model.simplify import simplify
 from converter.model.tail import head_nodes
+from sightd.errors import CalibrationError
 from sightd.resize import resize_into
 from sightd.types import Image, InputSpec
 
 __all__ = ["Calibrated", "calibrated"]
 
 _RANKING_PICTURES = 2
+_RANGES, _RANKED = "ranges.npz", "ranked.json"
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,23 @@ class Calibrated:
 
     model: onnx.ModelProto
     calibration: Calibration
-    #: What stays float: prediction layers, decoding, and the layers that INT8 damages most.
-    floats: Set[str]
+    #: Prediction layers and decoding.
+    head: AbstractSet[str]
+    #: The other layers, those that INT8 damages most first; empty where they were not ranked.
+    ranked: Sequence[str]
+
+    def floats(self, float_layers: int) -> Set[str]:
+        """What stays float: the head, and so many of the most damaged layers."""
+        return {*self.head, *self.ranked[:float_layers]}
 
 
-def calibrated(finished: FinishedModel, images: Sequence[Image], float_layers: int = 0) -> Calibrated:
+def calibrated(
+    finished: FinishedModel, images: Sequence[Image], *, rank: bool = False, kept: Optional[Path] = None
+) -> Calibrated:
     """*finished*, simplified, with the ranges that its tensors have on *images*.
 
-    :param float_layers: how many of the most damaged layers stay float beside the head.
+    :param rank: try each layer in INT8 alone, for :meth:`Calibrated.floats`.
+    :param kept: a folder in which the work of minutes is found by a later call.
     """
     model = simplify(finished.model)
     head = head_nodes(model)
@@ -52,23 +65,45 @@ def calibrated(finished: FinishedModel, images: Sequence[Image], float_layers: i
     digest = hashlib.sha256()
     for pixels in inputs():
         digest.update(pixels.tobytes())
-    ranges = collect_ranges(model, watched_tensors(model, head), inputs())
     key = ranges_key(model, digest.hexdigest(), finished.spec)
-    ranked: List[Damage] = []
-    if float_layers:
-        some = list(islice(inputs(), _RANKING_PICTURES))
-        ranked = rank_layers(
-            model,
-            ranges,
-            layers(model, head),
-            head,
-            some,
-            algorithm="percentile-99.999",
-            target=TENSORRT,
-            on_layer=lambda: None,
-        )
-    floats = head | {one.layer for one in ranked[:float_layers]}
-    return Calibrated(model, Calibration(ranges, inputs, len(images), key), floats)
+
+    def measure() -> Tuple[Ranges, List[str]]:
+        ranges = collect_ranges(model, watched_tensors(model, head), inputs())
+        return ranges, _ranked(model, ranges, head, list(islice(inputs(), _RANKING_PICTURES))) if rank else []
+
+    ranges, ranked = measure() if kept is None else _found(kept, key) or _keep(kept, key, *measure())
+    return Calibrated(model, Calibration(ranges, inputs, len(images), key), head, ranked)
+
+
+def _ranked(
+    model: onnx.ModelProto, ranges: Ranges, head: AbstractSet[str], inputs: Sequence[NDArray[np.uint8]]
+) -> List[str]:
+    damaged = rank_layers(
+        model,
+        ranges,
+        layers(model, head),
+        head,
+        inputs,
+        algorithm="percentile-99.999",
+        target=TENSORRT,
+        on_layer=lambda: None,
+    )
+    return [one.layer for one in damaged]
+
+
+def _found(folder: Path, key: str) -> Optional[Tuple[Ranges, List[str]]]:
+    """What an earlier call left there, None where there is nothing or something else's."""
+    try:
+        return load_ranges(folder / _RANGES, key), json.loads((folder / _RANKED).read_text("utf-8"))
+    except (CalibrationError, OSError):
+        return None
+
+
+def _keep(folder: Path, key: str, ranges: Ranges, ranked: List[str]) -> Tuple[Ranges, List[str]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_ranges(folder / _RANGES, ranges, key)
+    (folder / _RANKED).write_text(json.dumps(ranked), "utf-8")
+    return ranges, ranked
 
 
 def _input(image: Image, spec: InputSpec) -> NDArray[np.uint8]:

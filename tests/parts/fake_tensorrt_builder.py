@@ -14,7 +14,7 @@ import os
 import struct
 import time
 from enum import IntEnum
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import onnx
@@ -413,6 +413,8 @@ class _Build:
         if self._config._timing is not None:
             self._config._timing._content = self._config._timing._content or _mark(self._here)
             self._config._timing._content += b"."
+        if numbers(self._here.version) < (8, 6):
+            self._log(Severity.VERBOSE, "\n".join(["Engine Layer Information:", *self._listed(precisions)]))
         shapes = next(iter(self._config._profiles[0]._shapes.values()))
         return make_plan(
             _quantised(self._network._model, {name: scales[name] for name in scales if scales[name] > 0}, precisions),
@@ -424,6 +426,15 @@ class _Build:
             precisions=precisions,
             int8_scales=scales,
         )
+
+    def _listed(self, precisions: Mapping[str, str]) -> Iterator[str]:
+        """As the real 8.5.2 lists the layers of an engine, once for each profile."""
+        for number in range(len(self._config._profiles)):
+            profile = f" [profile {number}]" if number else ""
+            for name, precision in precisions.items():
+                entry, left = (f"{name}.{end}{profile} ({precision.title()}[-1,8,96,96])" for end in ("in", "out"))
+                yield f"Layer(CaskConvolution): {name}{profile}, Tactic: 0x40a12e3938221818, {entry} -> {left}"
+        yield "Layer(NoOp): Reformatting CopyNode, Tactic: 0x0000000000000000, a (Float[-1,8]) -> b (Float[-1,8])"
 
     def _failure(self) -> Optional[bytes]:
         """b"": it fails."""

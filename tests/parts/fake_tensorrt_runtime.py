@@ -31,6 +31,8 @@ _DTYPES = {
 }
 _DTYPES["INT64"] = np.int64
 _ONNX_TO_NAME = {1: "FLOAT", 2: "UINT8", 3: "INT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}
+#: What a real plan of 8.5.2 has before its first archive.
+_HEADER_BYTES = 24
 _FORMATS = {"INT8": "Row major Int8 format", "HALF": "Row major linear FP16 format", "FLOAT": "Row major linear FP32"}
 
 
@@ -191,8 +193,17 @@ def _refusal(plan: bytes, version: str, gpu: FakeGpu) -> Optional[str]:
         assertion = "plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed."
         return f"1: [runtime.cpp::parsePlan::314] {serialization} {assertion})"
     if not _whole(plan):
-        assertion = "sizeRead == static_cast<uint64_t>(mEnd - mCurrent) failed.Size specified in header does not match"
-        return f"1: [stdArchiveReader.cpp::StdArchiveReader::54] {serialization} {assertion} archive size)"
+        past = (
+            "archiveReader.cpp::consumeBytes::56",
+            "count <= mEnd - mCurrent failed.Trying to consume past end of archive",
+        )
+        size = "Size specified in header does not match archive size"
+        short = (
+            "stdArchiveReader.cpp::StdArchiveReader::54",
+            f"sizeRead == static_cast<uint64_t>(mEnd - mCurrent) failed.{size}",
+        )
+        where, assertion = past if len(plan) < _HEADER_BYTES else short
+        return f"1: [{where}] {serialization} {assertion})"
     header = read_plan(plan)[0]
     built, here = numbers(header["tensorrt"]), numbers(version)
     if built[:2] != here[:2]:
@@ -277,6 +288,8 @@ class _Engine(_Counted):
         return SimpleNamespace(get_engine_information=self._information)
 
     def _information(self, format: LayerInformationFormat) -> str:  # noqa: A002 (TensorRT's name)
+        if numbers(self.runtime._version) < (8, 6):  # told no precisions of such engines on a real GPU
+            return json.dumps({"Layers": list(self.header["precisions"])})
         layers = [
             {
                 "Name": name,

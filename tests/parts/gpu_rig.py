@@ -51,7 +51,7 @@ class Rig:
 
     @cached_property
     def ready(self) -> Calibrated:
-        return calibrated(self.finished, self.calibration, self.float_layers)
+        return calibrated(self.finished, self.calibration, rank=self.float_layers > 0)
 
     @cached_property
     def builder(self) -> TensorRtBuilder:
@@ -74,7 +74,8 @@ class Rig:
         """Build it anew; *calibration* instead of the rig's own."""
         if name in INT8:
             ready = self.ready
-            return builder.build_int8(ready.model, calibration or ready.calibration, INT8[name], ready.floats, file)
+            floats = ready.floats(self.float_layers)
+            return builder.build_int8(ready.model, calibration or ready.calibration, INT8[name], floats, file)
         return builder.build_float(self.finished.model, name, file)
 
     def open(self, file: Path, max_batch: int = PROFILE.max, preprocess: str = "cpu") -> Engine:

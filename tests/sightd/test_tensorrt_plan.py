@@ -91,6 +91,22 @@ REFUSALS: Dict[str, Tuple[str, Type[EngineError], str]] = {
         EngineError,
         f"it is cut off or damaged{AGAIN}",
     ),
+    "cut off in its header": (
+        (
+            "1: [archiveReader.cpp::consumeBytes::56] Error Code 1: Serialization (Serialization assertion "
+            "count <= mEnd - mCurrent failed.Trying to consume past end of archive)"
+        ),
+        EngineError,
+        f"it is cut off or damaged{AGAIN}",
+    ),
+    "damaged in its header": (
+        (
+            "1: [archiveReader.cpp::scanTypehash::70] Error Code 1: Serialization (Serialization assertion "
+            "actualTypehash == expectedTypehash failed.)"
+        ),
+        EngineError,
+        f"it is cut off or damaged{AGAIN}",
+    ),
     "out of memory": (
         "1: [defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)",
         EngineError,
