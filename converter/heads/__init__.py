@@ -10,12 +10,29 @@ from sightd.errors import ModelError
 from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
+from .detr import DetrHead
+from .detr_postprocessed import DetrPostprocessedHead
 from .fastestdet import FastestDetHead
+from .nanodet import NanoDetHead
+from .nms import NmsHead
+from .ssd import SsdHead
+from .tf_detections import TfDetectionsHead
 from .yolox import YoloxHead
 
 __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
 
-_HEADS: Tuple[Type[Head], ...] = (YoloxHead, CenterNetHead, FastestDetHead, BoxesScoresHead)
+_HEADS: Tuple[Type[Head], ...] = (
+    YoloxHead,
+    CenterNetHead,
+    FastestDetHead,
+    DetrHead,
+    DetrPostprocessedHead,
+    NanoDetHead,
+    SsdHead,
+    TfDetectionsHead,
+    NmsHead,
+    BoxesScoresHead,
+)
 
 #: The names that ``--head`` takes.
 FAMILIES = tuple(head.family for head in _HEADS)
@@ -42,7 +59,8 @@ def detect(signature: Signature) -> str:
 
     :raises ModelError: none, or several; the message lists the outputs and what each family expects.
     """
-    fitting = [head.family for head in _HEADS if head.matches(signature)]
+    matching = [head for head in _HEADS if head.matches(signature)]
+    fitting = [head.family for head in matching if not head.general] or [head.family for head in matching]
     if len(fitting) == 1:
         return fitting[0]
     problem = "is of no layout known to sightd" if not fitting else f"could be {' or '.join(fitting)}"

@@ -50,6 +50,12 @@ class YoloxHead(Head):
                 return cls(*size, anchors, classes, (), strides, decoded="Exp" in behind)
         raise ModelError(f"yolox needs {cls.layout}; at {signature.width}x{signature.height} input, this is {output}")
 
+    @classmethod
+    def matches(cls, signature: Signature) -> bool:
+        # Scores outside 0..1 are none: NanoDet's [B, A, C + 32] has as many anchors, and logits of distances last.
+        lowest, highest = signature.range_of(signature.outputs[0].name, slice(5, None))
+        return lowest >= 0 and highest <= 1 and super().matches(signature)
+
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         centre, size, objectness, class_scores = graft.split(outputs[0], (2, 2, 1, self.classes), 2)
         if not self.decoded:
