@@ -25,22 +25,35 @@ _COCO80 = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO80: Tuple[str, ...] = tuple(_COCO80.split(","))
+#: COCO's category numbers that have no category; DETR's and TensorFlow's models have a class for each all the same.
+_COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+def _coco_by_number() -> Tuple[str, ...]:
+    """The names of COCO's categories 0 to 90 by number; 0 is none."""
+    names = iter(COCO80)
+    return ("background", *(f"unused-{n}" if n in _COCO_GAPS else next(names) for n in range(1, 91)))
+
+
+#: Name -> class names: the 80 categories, the numbers 1 to 90 (TensorFlow, torchvision), 0 to 90 (DETR, RF-DETR).
+_PRESETS = {"coco80": COCO80, "coco90": _coco_by_number()[1:], "coco91": _coco_by_number()}
 
 
 def read_labels(value: str) -> List[str]:
-    """Class names from a preset's name ("coco80") or a file with one a line.
+    """Class names from a preset's name ("coco80", "coco90", "coco91") or a file with one a line.
 
     :raises ModelError: neither, or the file can't be read.
     """
-    if value == "coco80":
-        return list(COCO80)
+    if value in _PRESETS:
+        return list(_PRESETS[value])
     path = Path(value)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path}: larger than 1 MiB, this is no list of class names")
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"labels {value!r}: neither coco80 nor a readable text file ({error})") from error
+        known = ", ".join(_PRESETS)
+        raise ModelError(f"labels {value!r}: neither one of {known} nor a readable text file ({error})") from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -52,7 +65,8 @@ def resolve_labels(model: onnx.ModelProto, classes: Optional[int], given: Option
     """
     labels = list(given) if given is not None else _metadata_names(model)
     if labels is None:
-        hint = "; for a model trained on COCO: --labels coco80" if classes == len(COCO80) else ""
+        fitting = [name for name, names in _PRESETS.items() if len(names) == classes]
+        hint = f"; for a model trained on COCO: --labels {fitting[0]}" if fitting else ""
         raise ModelError(f"the model has no class names inside: give a file with one a line by --labels{hint}")
     if not labels or (classes is not None and len(labels) != classes):
         raise ModelError(f"{len(labels)} class names for a model of {classes or 'unknown'} classes: give one a class")

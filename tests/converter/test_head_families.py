@@ -76,7 +76,8 @@ def pictures(done: FinishedModel, count: int) -> NDArray[np.uint8]:
     """Distinct pictures of the input's size, blocks of colour."""
     height, width = done.spec.height, done.spec.width
     coarse = np.random.default_rng(3).integers(0, 256, (count, 4, 6, 3), np.uint8)
-    return coarse.repeat(height // 4, axis=1).repeat(width // 6, axis=2)
+    blocks: NDArray[np.uint8] = coarse[:, np.arange(height) * 4 // height][:, :, np.arange(width) * 6 // width]
+    return blocks
 
 
 @pytest.mark.parametrize("batch", [1, 2, "N"])
@@ -412,3 +413,23 @@ def readers_of_readers(graph: onnx.GraphProto) -> Dict[str, List[str]]:
                 found += [later.name, *behind[later.name]]
         behind[node.name] = found
     return behind
+
+
+def test_a_deploy_export_of_torch_with_two_inputs_works_at_any_batch(tmp_path: Path) -> None:
+    """RT-DETR's deploy mode as its export script has it: attention, two inputs, dynamic batch, opset 16."""
+    torch = pytest.importorskip("torch")
+    from tests.parts.torch_detr import export_deployed
+
+    path = tmp_path / "deployed.onnx"
+    module = export_deployed(path)
+    done = finish(load_onnx(path), labels=LABELS)
+    assert (done.head.family, done.head.nms_iou, done.max_batch > 1) == ("detr-postprocessed", 1.0, True)
+    images = pictures(done, 4)
+    boxes, scores, classes = Session(done.model).run(images)
+    inputs = torch.from_numpy(np.stack([normalised(image, done.spec) for image in images]))
+    sizes = torch.tensor([[done.spec.width, done.spec.height]] * 4)
+    with torch.no_grad():
+        labels, truth, best_scores = (output.numpy() for output in module(inputs, sizes))
+    np.testing.assert_allclose(boxes, truth, atol=1e-2)
+    np.testing.assert_allclose(scores, best_scores, atol=1e-5)
+    assert np.array_equal(classes, labels)
