@@ -14,18 +14,18 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from converter.agreement.reference import normalised
-from converter.heads import _HEADS
 from converter.int8.plan import layers
-from converter.model.finish import FinishedModel, _signature, finish, head_nodes
-from converter.model.graph import load_onnx, normalise
+from converter.model.finish import FinishedModel, finish, head_nodes
+from converter.model.graph import load_onnx
 from converter.model.nms import without_nms
 from converter.model.session import Session
 from sightd.nms import detections
 from sightd.types import Candidates, Placement
 from tests.parts.families import FAMILY_MODELS, SSD_GRIDS, make_family_model, with_nms
-from tests.parts.models import VARIANTS, make_variant
+from tests.parts.models import Net
 from tests.parts.tensorrt_rtx import convolution_inputs
 
 LABELS = ["a", "b", "c"]
@@ -44,6 +44,7 @@ EXPECTED = {
     "detr": ("detr", "detr", 1.0),
     "detr-hf": ("detr", "detr", 1.0),
     "detr-unnamed": ("detr", "detr", 1.0),
+    "detr-refined": ("detr", "detr", 1.0),
     "detr-rf": ("detr", "detr-imagenet", 1.0),
     "detr-joined": ("detr", "detr", 1.0),
     "detr-deployed": ("detr-postprocessed", "detr-postprocessed", 1.0),
@@ -83,7 +84,7 @@ def pictures(done: FinishedModel, count: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("batch", [1, 2, "N"])
 @pytest.mark.parametrize("name", FAMILY_MODELS)
-def test_every_layout_is_recognised_and_takes_any_batch(given: Any, name: str, batch: Any) -> None:
+def test_every_layout_is_recognised_as_one_family_and_takes_any_batch(given: Any, name: str, batch: Any) -> None:
     done = finish(given(name, batch), labels=LABELS)
     family, preset, nms_iou = EXPECTED[name]
     assert (done.head.family, done.head.preset, done.head.nms_iou) == (family, preset, nms_iou)
@@ -94,18 +95,6 @@ def test_every_layout_is_recognised_and_takes_any_batch(given: Any, name: str, b
         for one, four in zip(single, together):
             np.testing.assert_allclose(four[index], one[0], rtol=1e-4, atol=1e-3)
     assert not np.allclose(together[1][0], together[1][1])
-
-
-@pytest.mark.parametrize("name", [*FAMILY_MODELS, *VARIANTS])
-def test_no_layout_fits_two_families(given: Any, name: str) -> None:
-    model = make_variant(name) if name in VARIANTS else given(name)
-    sized = normalise(model)
-    dims = [dim.dim_value for dim in sized.graph.input[0].type.tensor_type.shape.dim]
-    width, height = (dims[3], dims[2]) if dims[1] == 3 else (dims[2], dims[1])
-    signature = _signature(sized, Session(sized).run(np.zeros(dims, np.float32)), width, height)
-    fitting = [head.family for head in _HEADS if head.matches(signature) and not head.general]
-    assert len(fitting) <= 1
-    assert fitting or name.startswith("boxes-scores")
 
 
 # The families' formulas, one picture's outputs by name -> its anchors.
@@ -286,6 +275,7 @@ FORMULAS: Dict[str, Callable[[Outputs, int, int], List[Found]]] = {
     "detr": detr,
     "detr-hf": detr,
     "detr-unnamed": detr,
+    "detr-refined": detr,
     "detr-rf": detr,
     "detr-joined": detr_joined,
     "nanodet": nanodet,
@@ -402,6 +392,26 @@ def test_prediction_layers_and_decoding_stay_float_in_int8(given: Any, name: str
         assert leads_on or node.name not in may_be_int8
     assert may_be_int8
     assert not any(node.startswith("sightd/") for node in may_be_int8)
+
+
+def test_boxes_that_later_layers_refine_are_predictions_too(given: Any) -> None:
+    """Of DETR's decoder all that makes boxes stays float, and the scores; what makes features need not."""
+    done = finish(given("detr-refined"), labels=LABELS)
+    products = [node for node in done.model.graph.node if node.op_type == "MatMul" and "sightd" not in node.name]
+    widths = {weight.name: list(weight.dims) for weight in done.model.graph.initializer}
+    may_be_int8 = layers(done.model, head_nodes(done.model))
+    found = [widths[node.input[1]] for node in products if node.name in may_be_int8]
+    # Query, key, value and the layer behind attention, then the one that reads the first layer's boxes.
+    assert found == [[8, 8]] * 4 + [[4, 8]]
+
+
+def test_a_layer_that_only_gives_its_shape_to_the_outputs_is_no_prediction() -> None:
+    net = Net("N")
+    features = net.backbone("input")
+    channels = net.add("Gather", net.add("Shape", features), net.constant([1]))
+    scaled = net.add("Div", net.conv(features, 8, 4), net.add("Cast", channels, to=TensorProto.FLOAT))
+    model = net.model([scaled])
+    assert len(layers(model, head_nodes(model))) == 1  # the backbone's
 
 
 def readers_of_readers(graph: onnx.GraphProto) -> Dict[str, List[str]]:

@@ -56,6 +56,18 @@ def detr(batch: Batch, names: Tuple[str, str]) -> onnx.ModelProto:
     return named(net, [(logits, names[0]), (boxes, names[1])])
 
 
+def detr_refined(batch: Batch) -> onnx.ModelProto:
+    """Two decoder layers: the second reads the first's boxes and corrects them, the scores read the boxes (D-FINE)."""
+    net = Net(batch)
+    tokens = queries(net)
+    first = net.add("Sigmoid", linear(net, tokens, 8, 4))
+    tokens = net.add("Relu", net.add("Add", tokens, linear(net, first, 4, 8)))
+    inverse = net.add("Log", net.add("Div", first, net.add("Sub", net.constant(np.array(1, np.float32)), first)))
+    boxes = net.add("Sigmoid", net.add("Add", linear(net, tokens, 8, 4), inverse))
+    logits = net.add("Add", linear(net, tokens, 8, CLASSES), linear(net, boxes, 4, CLASSES))
+    return named(net, [(logits, "pred_logits"), (boxes, "pred_boxes")])
+
+
 def rf_detr(batch: Batch) -> onnx.ModelProto:
     """Centre = t * reference size + reference centre, size = exp(t) * reference size: no sigmoid."""
     net = Net(batch)
@@ -125,9 +137,10 @@ def rows(net: Net, plane: str, channels: int) -> str:
 def ssd_layers(net: Net, shapes: Sequence[int], channels: int) -> str:
     """[B, A, channels] of the six layers of SSD_GRIDS, so many anchors a cell."""
     level, found = net.conv(net.backbone("input"), 8, 8, stride=2), []
-    for count in shapes:
+    for index, count in enumerate(shapes):
+        if index:
+            level = net.add("Relu", net.conv(net.add("MaxPool", level, kernel_shape=[1, 1], strides=[2, 2]), 8, 8))
         found.append(rows(net, net.conv(level, 8, channels * count), channels))
-        level = net.add("Relu", net.conv(net.add("MaxPool", level, kernel_shape=[1, 1], strides=[2, 2]), 8, 8))
     return net.add("Concat", *found, axis=1)
 
 
@@ -269,6 +282,7 @@ FAMILY_MODELS: Dict[str, Callable[[Batch], onnx.ModelProto]] = {
     "detr": lambda batch: detr(batch, ("pred_logits", "pred_boxes")),
     "detr-hf": lambda batch: detr(batch, ("logits", "pred_boxes")),
     "detr-unnamed": lambda batch: detr(batch, ("output0", "output1")),
+    "detr-refined": detr_refined,
     "detr-rf": rf_detr,
     "detr-joined": detr_joined,
     "detr-deployed": detr_deployed,
