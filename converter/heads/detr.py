@@ -17,6 +17,9 @@ from .boxes import graft_xyxy, option, xyxy
 __all__ = ["DetrHead"]
 
 _SCORINGS = ("sigmoid", "softmax")
+_NO_OBJECT = ("none", "last")
+#: COCO's category numbers, 0 to 90.
+_COCO_NUMBERS = 91
 _MAX_QUERIES = 1000
 _ROUND_QUERIES = 100
 #: The last step of every decoder's boxes: sigmoid (DETR, RT-DETR), exp (RF-DETR), the mean of a distribution (D-FINE).
@@ -31,12 +34,14 @@ class DetrHead(Head):
     be reported as several classes: worth a little AP, never wanted of a camera.
     """
 
+    classes: int
     #: Places of scores and boxes among the outputs; the same twice where one output [B, Q, 4 + C] holds boxes first.
     places: Tuple[int, int]
+    #: Scores a query: classes, and perhaps a last one of "no object".
     channels: int
-    #: What turns the scores into probabilities, None where the graph does; a softmax's last class is "no object".
+    #: What turns the scores into probabilities, None where the graph does.
     activation: Optional[str]
-    softmax: bool
+    #: The input is normalised with ImageNet's mean and deviation.
     imagenet: bool
 
     family: ClassVar[str] = "detr"
@@ -44,7 +49,7 @@ class DetrHead(Head):
         "class logits [batch, queries, classes] and boxes [batch, queries, 4] (centre and size as fractions), named "
         "pred_logits and pred_boxes, logits and pred_boxes, or labels and dets; or both in one output, boxes first"
     )
-    options: ClassVar[Tuple[str, ...]] = ("scoring",)
+    options: ClassVar[Tuple[str, ...]] = ("scoring", "no_object")
 
     @property
     def preset(self) -> str:
@@ -61,16 +66,24 @@ class DetrHead(Head):
         if channels < 1:
             raise ModelError(f"detr needs {cls.layout}")
         behind = signature.behind[outputs[0].name]
-        single = places[0] == places[1]
-        softmax = option(options, "scoring", _SCORINGS, "sigmoid") == "softmax" or (not single and "Softmax" in behind)
-        activated = "Softmax" in behind if softmax else "Sigmoid" in behind
-        activation = None if activated else ("softmax" if softmax else "sigmoid")
-        imagenet = softmax or outputs[1].name == "dets"
-        assumptions = () if activated or options else (_assumption(),)
+        seen = "softmax" if places[0] != places[1] and "Softmax" in behind else "sigmoid"
+        scoring = option(options, "scoring", _SCORINGS, seen)
+        rf_detr = outputs[1].name == "dets"
+        # RF-DETR keeps a place for "no object", but for COCO, whose last category stands in it.
+        keeps_place = scoring == "softmax" or (rf_detr and channels != _COCO_NUMBERS)
+        no_object = option(options, "no_object", _NO_OBJECT, "last" if keeps_place else "none") == "last"
+        activated = scoring.capitalize() in behind
         size = signature.width, signature.height
-        queries = outputs[1].shape[1] or 0
-        classes = channels - 1 if softmax else channels
-        return cls(*size, queries, classes, assumptions, places, channels, activation, softmax, imagenet)
+        return cls(
+            *size,
+            outputs[1].shape[1] or 0,
+            channels - 1 if no_object else channels,
+            () if activated or options else (_assumption(rf_detr, no_object),),
+            places,
+            channels,
+            None if activated else scoring,
+            rf_detr or scoring == "softmax",
+        )
 
     @classmethod
     def matches(cls, signature: Signature) -> bool:
@@ -82,8 +95,8 @@ class DetrHead(Head):
             boxes, scores = graft.split(boxes, (4, self.channels), 2)
         if self.activation == "softmax":
             scores = graft.add("Softmax", scores, axis=2)
-        if self.softmax:
-            scores, _ = graft.split(scores, (self.channels - 1, 1), 2)
+        if self.classes < self.channels:
+            scores, _ = graft.split(scores, (self.classes, 1), 2)
         best, classes = best_class(graft, scores)
         if self.activation == "sigmoid":  # of the best only: it keeps the order of the classes
             best = graft.add("Sigmoid", best)
@@ -147,7 +160,10 @@ def _is_joined(signature: Signature) -> bool:
     return (output.shape[1] or 1) % _ROUND_QUERIES == 0 and "Sigmoid" in behind and not rows
 
 
-def _assumption() -> str:
+def _assumption(rf_detr: bool, no_object: bool) -> str:
+    if rf_detr:
+        last = '"no object", as RF-DETR has it' if no_object else "a class, COCO's number 90"
+        return f"the last score is taken as {last}: else set --head-option no_object={'none' if no_object else 'last'}"
     return (
         "scores are taken as the sigmoid of the logits, as RT-DETR, D-FINE and RF-DETR have it: for a classic DETR, "
         'whose last class is "no object", set --head-option scoring=softmax'

@@ -51,7 +51,7 @@ class NmsHead(Head):
         boxes, scores = signature.outputs[places[nms.BOXES[formats[0]]]], signature.outputs[places[kinds[0]]]
         anchors, (a, b) = boxes.shape[1] or 0, scores.shape[1:]
         by_class = kinds[0] == nms.CLASS_SCORES
-        if (b if by_class else a) != anchors:
+        if (b if by_class else a) != anchors or boxes.shape[2:] not in ((4,), (1, 4)):
             raise ModelError(f"nms needs {cls.layout}")
         box_format = option(options, "box_format", BOX_FORMATS, formats[0])
         seen = "fraction" if 0 < signature.range_of(boxes.name)[1] <= 2 else "pixels"

@@ -19,6 +19,8 @@ from .ssd_anchors import GENERATORS, Boxes
 __all__ = ["SsdHead"]
 
 _SCORINGS = ("softmax", "sigmoid")
+#: Of SSD300 with VGG16, whoever trained it.
+_VGG_ANCHORS = 8732
 #: What the offsets and the log sizes are divided by.
 _CENTRE_SCALE, _SIZE_SCALE = 10.0, 5.0
 #: No box grows larger than so many anchors (torchvision's bound, it keeps exp finite): more than any picture holds.
@@ -50,8 +52,9 @@ class SsdHead(Head):
 
     @property
     def preset(self) -> str:
-        presets = {None: "ssd-pytorch", "torchvision-ssd300": "ssd-torchvision"}
-        return presets.get(self.generator, "ssd")
+        if self.anchors == _VGG_ANCHORS:
+            return "ssd-vgg"
+        return "ssd-pytorch" if self.generator is None else "ssd"
 
     @classmethod
     def fit(cls, signature: Signature, options: Mapping[str, str]) -> SsdHead:

@@ -91,7 +91,8 @@ def _batched_nms(graph: onnx.GraphProto, node: onnx.NodeProto) -> _Kept:
 
     https://github.com/NVIDIA/TensorRT/tree/main/plugin/batchedNMSPlugin
     """
-    if not _attribute(node, "shareLocation", 1) or _attribute(node, "backgroundLabelId", -1) >= 0:
+    background = (_attribute(node, name, -1) for name in ("backgroundLabelId", "background_label_id"))
+    if not _attribute(node, "shareLocation", 1) or max(background) >= 0:
         return None
     return {BOXES["xyxy"]: node.input[0], SCORES: node.input[1]}
 
@@ -138,4 +139,5 @@ _CUTS: Mapping[str, Callable[[onnx.GraphProto, onnx.NodeProto], _Kept]] = {
     "EfficientNMS_TRT": _efficient_nms,
     "BatchedNMS_TRT": _batched_nms,
     "BatchedNMSDynamic_TRT": _batched_nms,
+    "TRTBatchedNMS": _batched_nms,  # the same in mmdeploy
 }

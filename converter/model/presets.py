@@ -47,7 +47,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     },
     # MobileNet's -1..1: TensorFlow and torchvision's SSDLite.
     "ssd": {"resize": "stretch", "channel_order": "rgb", "scale": 1 / 127.5, "mean": (1, 1, 1)},
-    "ssd-torchvision": {"resize": "stretch", "channel_order": "rgb", "mean": (123, 117, 104)},
+    "ssd-vgg": {"resize": "stretch", "channel_order": "rgb", "mean": (123, 117, 104)},
     "ssd-pytorch": {"resize": "stretch", "channel_order": "rgb", "mean": (127, 127, 127), "std": (128, 128, 128)},
     # The graph does the rest.
     "tf-detections": {"resize": "stretch", "channel_order": "rgb"},

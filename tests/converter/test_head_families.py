@@ -54,7 +54,7 @@ EXPECTED = {
     "nanodet-planes": ("nanodet", "nanodet", 0.45),
     "ssd-tensorflow": ("ssd", "ssd", 0.45),
     "ssd-lite": ("ssd", "ssd", 0.45),
-    "ssd300": ("ssd", "ssd-torchvision", 0.45),
+    "ssd300": ("ssd", "ssd-vgg", 0.45),
     "ssd-pytorch": ("ssd", "ssd-pytorch", 0.45),
     "tf-raw": ("tf-detections", "tf-detections", 0.45),
     "tf-final": ("tf-detections", "tf-detections", 1.0),
@@ -116,14 +116,18 @@ def best(scores: Sequence[float], box: Sequence[float]) -> Found:
 
 def detr(outputs: Outputs, width: int, height: int) -> List[Found]:
     """https://github.com/lyuwenyu/RT-DETR, rtdetr_postprocessor.py: sigmoid, cxcywh times the size."""
-    named = {"dets": "boxes", "labels": "logits", "pred_boxes": "boxes", "pred_logits": "logits", "output0": "logits"}
-    named["output1"] = "boxes"
+    named = {"pred_boxes": "boxes", "pred_logits": "logits", "output0": "logits", "output1": "boxes"}
     by_role = {named.get(name, name): output for name, output in outputs.items()}
     found = []
     for logits, (cx, cy, w, h) in zip(by_role["logits"].tolist(), by_role["boxes"].tolist()):
         box = [(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height]
         found.append(best([sigmoid(logit) for logit in logits], box))
     return found
+
+
+def rf_detr(outputs: Outputs, width: int, height: int) -> List[Found]:
+    """https://github.com/roboflow/rf-detr, export/_onnx/inference.py: sigmoid, the last score left out."""
+    return detr({"boxes": outputs["dets"], "logits": outputs["labels"][:, :-1]}, width, height)
 
 
 def detr_softmax(outputs: Outputs, width: int, height: int) -> List[Found]:
@@ -276,7 +280,7 @@ FORMULAS: Dict[str, Callable[[Outputs, int, int], List[Found]]] = {
     "detr-hf": detr,
     "detr-unnamed": detr,
     "detr-refined": detr,
-    "detr-rf": detr,
+    "detr-rf": rf_detr,
     "detr-joined": detr_joined,
     "nanodet": nanodet,
     "nanodet-plus": nanodet,
@@ -324,6 +328,11 @@ def test_a_classic_detr_leaves_no_object_out(given: Any) -> None:
     done = finish(model, labels=LABELS[:2], head_options={"scoring": "softmax"})
     assert (done.head.preset, done.head.classes, done.head.assumptions) == ("detr-imagenet", 2, ())
     assert compare(model, done, detr_softmax) < 1e-3
+
+
+def test_rf_detrs_last_score_is_a_class_where_the_user_says_so(given: Any) -> None:
+    head = finish(given("detr-rf"), labels=["a", "b", "c", "d"], head_options={"no_object": "none"}).head
+    assert (head.classes, head.preset, head.assumptions) == (4, "detr-imagenet", ())
 
 
 def test_a_postprocessed_detr_gives_what_it_gives_for_the_inputs_own_size(given: Any) -> None:

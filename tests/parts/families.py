@@ -69,7 +69,7 @@ def detr_refined(batch: Batch) -> onnx.ModelProto:
 
 
 def rf_detr(batch: Batch) -> onnx.ModelProto:
-    """Centre = t * reference size + reference centre, size = exp(t) * reference size: no sigmoid."""
+    """Centre = t * reference size + reference centre, size = exp(t) * reference size: no sigmoid. A score more."""
     net = Net(batch)
     tokens = queries(net)
     reference = net.random.uniform(0.1, 0.6, (1, QUERIES, 4)).astype(np.float32)
@@ -81,7 +81,7 @@ def rf_detr(batch: Batch) -> onnx.ModelProto:
     centre = net.add("Add", centre, net.constant(reference[:, :, :2]))
     size = net.add("Mul", net.add("Exp", net.add("Tanh", size)), net.constant(reference[:, :, 2:] / 4))
     boxes = net.add("Concat", centre, size, axis=2)
-    return named(net, [(boxes, "dets"), (linear(net, tokens, 8, CLASSES), "labels")])
+    return named(net, [(boxes, "dets"), (linear(net, tokens, 8, CLASSES + 1), "labels")])
 
 
 def detr_joined(batch: Batch) -> onnx.ModelProto:
