@@ -66,7 +66,8 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         if path.stat().st_size >= _MAX_BYTES:
             raise ModelError(f"{path}: 2 GiB or more, which ONNX can't hold in one file; give a smaller model")
-        model = without_nms(with_one_input(onnx.load(str(path))))
+        model = onnx.load(str(path))
+        model = without_nms(with_one_input(model))
         check_operators(model)
         onnx.checker.check_model(model)
     except OSError as error:
