@@ -11,11 +11,18 @@ from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
 from .fastestdet import FastestDetHead
+from .yolov8 import Yolov8Head
 from .yolox import YoloxHead
 
 __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
 
-_HEADS: Tuple[Type[Head], ...] = (YoloxHead, CenterNetHead, FastestDetHead, BoxesScoresHead)
+_HEADS: Tuple[Type[Head], ...] = (
+    YoloxHead,
+    Yolov8Head,
+    CenterNetHead,
+    FastestDetHead,
+    BoxesScoresHead,
+)
 
 #: The names that ``--head`` takes.
 FAMILIES = tuple(head.family for head in _HEADS)

@@ -14,7 +14,10 @@ from sightd.errors import ModelError
 from ..model.graft import Graft
 from ..model.graph import Tensor
 
-__all__ = ["Anchors", "Head", "Signature", "best_class"]
+__all__ = ["SELECTING", "Anchors", "Head", "Signature", "best_class", "corners"]
+
+#: Behind an output of these the model has chosen already: a row is an object, not an anchor.
+SELECTING = frozenset(["ArgMax", "NonMaxSuppression", "TopK"])
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,9 @@ def best_class(graft: Graft, scores: str) -> Tuple[str, str]:
     """From class scores [N, A, C] the best score and its class, each [N, A]."""
     best = graft.add("ReduceMax", scores, axes=[2], keepdims=0)
     return best, graft.add("ArgMax", scores, axis=2, keepdims=0)
+
+
+def corners(graft: Graft, centre: str, size: str) -> str:
+    """From centres and sizes, [N, A, 2] each, the boxes [N, A, 4] as x1 y1 x2 y2."""
+    half = graft.add("Mul", size, graft.constant(np.array(0.5, np.float32)))
+    return graft.add("Concat", graft.add("Sub", centre, half), graft.add("Add", centre, half), axis=2)

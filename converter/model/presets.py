@@ -20,9 +20,18 @@ __all__ = ["INPUT_SPEC_KEY", "PRESETS", "input_size", "resolve_spec"]
 #: ONNX metadata that holds fields of InputSpec as a JSON object.
 INPUT_SPEC_KEY = "sightd.input_spec"
 
+#: As Ultralytics' YOLOs, and YOLOv7, are trained.
+_ULTRALYTICS: Mapping[str, object] = {
+    "resize": "letterbox-centre",
+    "pad_value": 114,
+    "channel_order": "rgb",
+    "scale": 1 / 255,
+}
+
 #: Head preset -> fields of InputSpec; size and layout come from the graph.
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "yolox": {"resize": "letterbox-topleft", "pad_value": 114, "channel_order": "bgr"},
+    "yolov8": _ULTRALYTICS,
     "centernet-distances": {"resize": "stretch", "channel_order": "rgb"},
     "centernet": {
         "resize": "letterbox-centre",

@@ -23,7 +23,7 @@ from sightd.engines import EngineOptions, open_engine
 from sightd.errors import BundleError, CalibrationError, ModelError
 from tests.parts.blobs import LABELS, blob_detector, blob_picture, write_blob_pictures
 from tests.parts.daemon import command
-from tests.parts.models import yolov8_like
+from tests.parts.models import Net
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,8 @@ def test_an_empty_calibration_set_is_an_error_that_says_what_to_do(request_: Req
 
 def test_an_unknown_layout_is_an_error_that_lists_what_is_supported(request_: Request, tmp_path: Path) -> None:
     path = tmp_path / "unknown.onnx"
-    path.write_bytes(yolov8_like().SerializeToString())
+    net = Net("N")
+    path.write_bytes(net.model([net.conv(net.backbone("input"), 8, 3)]).SerializeToString())
     with pytest.raises(ModelError, match=r"(?s)yolox.*centernet.*boxes-scores"):
         convert(replace(request_, model=path), Silent())
 
