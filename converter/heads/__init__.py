@@ -10,8 +10,12 @@ from sightd.errors import ModelError
 from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
+from .end_to_end import EndToEndHead
 from .fastestdet import FastestDetHead
+from .yolov5 import Yolov5Head
+from .yolov5_raw import Yolov5RawHead
 from .yolov8 import Yolov8Head
+from .yolov8_raw import Yolov8RawHead
 from .yolox import YoloxHead
 
 __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
@@ -19,6 +23,10 @@ __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
 _HEADS: Tuple[Type[Head], ...] = (
     YoloxHead,
     Yolov8Head,
+    Yolov8RawHead,
+    Yolov5Head,
+    Yolov5RawHead,
+    EndToEndHead,
     CenterNetHead,
     FastestDetHead,
     BoxesScoresHead,

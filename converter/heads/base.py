@@ -9,6 +9,7 @@ from typing import ClassVar, FrozenSet, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.bundle import OutputSpec
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
@@ -55,6 +56,8 @@ class Head(ABC):
     layout: ClassVar[str]
     #: Names of the options that :meth:`fit` takes.
     options: ClassVar[Tuple[str, ...]] = ()
+    #: IoU above which the host drops the lower of two boxes of a class; 1 drops none.
+    nms_iou: ClassVar[float] = OutputSpec().nms_iou
 
     #: Input pixels.
     width: int

@@ -31,7 +31,11 @@ _ULTRALYTICS: Mapping[str, object] = {
 #: Head preset -> fields of InputSpec; size and layout come from the graph.
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "yolox": {"resize": "letterbox-topleft", "pad_value": 114, "channel_order": "bgr"},
+    "yolov5": _ULTRALYTICS,
+    "yolov5-raw": _ULTRALYTICS,
     "yolov8": _ULTRALYTICS,
+    "yolov8-raw": _ULTRALYTICS,
+    "end-to-end": _ULTRALYTICS,
     "centernet-distances": {"resize": "stretch", "channel_order": "rgb"},
     "centernet": {
         "resize": "letterbox-centre",

@@ -1,18 +1,42 @@
-"""Tiny detectors of the YOLO family with random weights, node by node as the family's exporters write them."""
+"""Tiny detectors of the YOLO family with random weights, node by node as the family's exporters write them.
+
+In every one the tensors box8, cls8, box16 ... [B, channels, rows, columns], or map8, map16 ... where one layer predicts
+both, are the predictions before any decoding.
+"""
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
 
 from tests.parts.models import HEIGHT, WIDTH, Batch, Net
 
-__all__ = ["YOLO_VARIANTS", "make_yolo", "yolov8"]
+__all__ = [
+    "ANCHOR_BOXES",
+    "OBJECTS",
+    "YOLO_VARIANTS",
+    "end_to_end",
+    "make_yolo",
+    "yolov5",
+    "yolov5_raw",
+    "yolov8",
+    "yolov8_raw",
+]
 
 STRIDES = (8, 16, 32)
-REG_MAX = 16
+#: Rows of an end-to-end model.
+OBJECTS = 40
+#: For each stride; those that YOLOv5 published.
+ANCHOR_BOXES: Mapping[int, Sequence[Tuple[int, int]]] = {
+    8: [(10, 13), (16, 30), (33, 23)],
+    16: [(30, 61), (62, 45), (59, 119)],
+    32: [(116, 90), (156, 198), (373, 326)],
+}
+Metadata = Optional[Mapping[str, str]]
 
 
 def yolov8(
@@ -20,63 +44,95 @@ def yolov8(
     *,
     classes: int = 3,
     strides: Sequence[int] = STRIDES,
-    reg_max: int = REG_MAX,
+    reg_max: int = 16,
     channels_last: bool = False,
     with_maps: bool = False,
-    metadata: Optional[Mapping[str, str]] = None,
+    metadata: Metadata = None,
 ) -> onnx.ModelProto:
-    """[B, 4 + C, A] as Ultralytics' Detect writes it; *reg_max* 1 as in YOLO26, whose sides have no distribution.
-
-    The tensors map8, map16 ... [B, 4 * reg_max + C, rows, columns] are what it is computed of.
-    """
+    """[B, 4 + C, A] as Ultralytics' Detect writes it; *reg_max* 1 as in YOLO26, whose sides have no distribution."""
     net = Net(batch, name="images")
-    maps = [
-        net.add("Concat", net.conv(level, 8, 4 * reg_max), net.conv(level, 8, classes), output=f"map{stride}", axis=1)
-        for level, stride in zip(levels(net, strides), strides)
-    ]
-    flat = [net.add("Reshape", plane, net.constant([0, 4 * reg_max + classes, -1])) for plane in maps]
-    box, scores = split(net, net.add("Concat", *flat, axis=2), [4 * reg_max, classes], 1)
-    boxes = net.add("Mul", centre_and_size(net, sides(net, box, reg_max), strides), net.constant(anchors(strides)[2]))
+    maps, box, scores = _predictions(net, classes, strides, reg_max)
+    points, stride = net.constant(anchors(strides)[:2]), net.constant(anchors(strides)[2])
+    first, second = _corners(net, _sides(net, box, reg_max), points)
+    centre = net.add("Div", net.add("Add", first, second), net.constant(np.array(2, np.float32)))
+    boxes = net.add("Mul", net.add("Concat", centre, net.add("Sub", second, first), axis=1), stride)
     rows = net.add("Concat", boxes, net.add("Sigmoid", scores), axis=1)
     if channels_last:
         rows = net.add("Transpose", rows, perm=[0, 2, 1])
     return net.model([rows, *(maps if with_maps else [])], metadata)
 
 
-def levels(net: Net, strides: Sequence[int]) -> List[str]:
-    """[B, 8, rows, columns] for each of *strides*."""
-    features = net.backbone("images")
-    return [net.add("Relu", net.conv(features, 8, 8, stride=stride // 8)) for stride in strides]
+def yolov8_raw(
+    batch: Batch = 1, *, classes: int = 3, apart: bool = False, sigmoid: bool = False, sums: bool = False
+) -> onnx.ModelProto:
+    """The maps alone, box and classes joined or *apart*; with the *sums* of scores that Rockchip's exports have."""
+    net = Net(batch, name="images")
+    maps, _, _ = _predictions(net, classes, STRIDES, 16)
+    if not apart:
+        return net.model(maps)
+    outputs = []
+    for stride in STRIDES:
+        scores = net.add("Sigmoid", f"cls{stride}") if sigmoid else f"cls{stride}"
+        total = [net.add("ReduceMax", scores, axes=[1], keepdims=1)] if sums else []
+        outputs += [f"box{stride}", scores, *total]
+    return net.model(outputs)
 
 
-def sides(net: Net, box: str, reg_max: int) -> str:
-    """[B, 4, A] distances in cells from the bins [B, 4 * reg_max, A], by a softmax and a fixed convolution."""
-    if reg_max == 1:
-        return box
-    bins = net.add("Transpose", net.add("Reshape", box, net.constant([0, 4, reg_max, -1])), perm=[0, 2, 1, 3])
-    mean = net.constant(np.arange(reg_max, dtype=np.float32).reshape(1, reg_max, 1, 1))
-    return net.add("Reshape", net.add("Conv", net.add("Softmax", bins, axis=1), mean), net.constant([0, 4, -1]))
+def end_to_end(batch: Batch = 1, *, classes: int = 3, metadata: Metadata = None) -> onnx.ModelProto:
+    """[B, OBJECTS, 6] by the selection of YOLOv10: the best anchors, of these the best pairs of anchor and class."""
+    net = Net(batch, name="images")
+    _, box, scores = _predictions(net, classes, STRIDES, 16)
+    points, stride = net.constant(anchors(STRIDES)[:2]), net.constant(anchors(STRIDES)[2])
+    boxes = net.add("Mul", net.add("Concat", *_corners(net, _sides(net, box, 16), points), axis=1), stride)
+    rows = net.add("Transpose", net.add("Concat", boxes, net.add("Sigmoid", scores), axis=1), perm=[0, 2, 1])
+    boxes, scores = _split(net, rows, [4, classes], 2)
+    count, last = net.constant([OBJECTS]), net.constant([-1])
+    _, best = _top(net, net.add("ReduceMax", scores, axes=[2], keepdims=0), count)
+    index = net.add("Unsqueeze", best, last)
+    boxes = net.add("GatherElements", boxes, net.add("Tile", index, net.constant([1, 1, 4])), axis=1)
+    scores = net.add("GatherElements", scores, net.add("Tile", index, net.constant([1, 1, classes])), axis=1)
+    scores, pairs = _top(net, net.add("Flatten", scores), count)
+    row = net.add("Unsqueeze", net.add("Div", pairs, net.constant([classes])), last)
+    boxes = net.add("GatherElements", boxes, net.add("Tile", row, net.constant([1, 1, 4])), axis=1)
+    labels = net.add("Cast", net.add("Mod", pairs, net.constant([classes])), to=TensorProto.FLOAT)
+    columns = [net.add("Unsqueeze", column, last) for column in (scores, labels)]
+    return net.model([net.add("Concat", boxes, *columns, axis=2)], metadata)
 
 
-def centre_and_size(net: Net, distances: str, strides: Sequence[int]) -> str:
-    """dist2bbox: [B, 4, A] in cells."""
-    points = net.constant(anchors(strides)[:2])
-    left_top, right_bottom = split(net, distances, [2, 2], 1)
-    first, second = net.add("Sub", points, left_top), net.add("Add", points, right_bottom)
-    centre = net.add("Div", net.add("Add", first, second), net.constant(np.array(2, np.float32)))
-    return net.add("Concat", centre, net.add("Sub", second, first), axis=1)
+def yolov5(
+    batch: Batch = 1, *, classes: int = 3, with_maps: bool = False, metadata: Metadata = None
+) -> onnx.ModelProto:
+    """[B, A, 5 + C] as YOLOv5's Detect writes it; *with_maps* as its older exports did."""
+    net = Net(batch, name="images")
+    rows, maps = [], []
+    for stride, level in zip(STRIDES, _levels(net, STRIDES)):
+        plane = _by_anchor(net, _map(net, level, classes, stride), classes, stride)
+        maps.append(plane)
+        xy, wh, scores = _split(net, net.add("Sigmoid", plane), [2, 2, 1 + classes], 4)
+        two, half = (net.constant(np.array(value, np.float32)) for value in (2, 0.5))
+        y, x = np.mgrid[: HEIGHT // stride, : WIDTH // stride]
+        grid = net.constant(np.stack([x, y], axis=-1).astype(np.float32))
+        xy = net.add("Add", net.add("Sub", net.add("Mul", xy, two), half), grid)
+        xy = net.add("Mul", xy, net.constant(np.array(stride, np.float32)))
+        sizes = net.constant(np.array(ANCHOR_BOXES[stride], np.float32).reshape(1, 3, 1, 1, 2))
+        wh = net.add("Mul", net.add("Pow", net.add("Mul", wh, two), two), sizes)
+        joined = net.add("Concat", xy, wh, scores, axis=4)
+        rows.append(net.add("Reshape", joined, net.constant([0, -1, 5 + classes])))
+    return net.model([net.add("Concat", *rows, axis=1), *(maps if with_maps else [])], metadata)
 
 
-def split(net: Net, tensor: str, sizes: Sequence[int], axis: int) -> List[str]:
-    """*tensor* in parts."""
-    ends = np.cumsum([0, *sizes]).tolist()
-    return [
-        net.add("Slice", tensor, net.constant([start]), net.constant([stop]), net.constant([axis]))
-        for start, stop in zip(ends, ends[1:])
-    ]
+def yolov5_raw(batch: Batch = 1, *, classes: int = 3, by_anchor: bool = True, sigmoid: bool = False) -> onnx.ModelProto:
+    """[B, 3, rows, columns, 5 + C] for each stride, or [B, 3 * (5 + C), rows, columns], coarsest first."""
+    net = Net(batch, name="images")
+    outputs = []
+    for stride, level in zip(STRIDES, _levels(net, STRIDES)):
+        plane = _map(net, level, classes, stride)
+        plane = _by_anchor(net, plane, classes, stride) if by_anchor else plane
+        outputs.append(net.add("Sigmoid", plane) if sigmoid else plane)
+    return net.model(outputs[::-1])
 
 
-def anchors(strides: Sequence[int]) -> np.ndarray:
+def anchors(strides: Sequence[int]) -> NDArray[np.float32]:
     """[3, A]: x and y of every cell's centre in cells, and its stride."""
     places = [
         (x + 0.5, y + 0.5, stride)
@@ -87,16 +143,98 @@ def anchors(strides: Sequence[int]) -> np.ndarray:
     return np.array(places, np.float32).T
 
 
-#: Every layout, by name: see make_yolo().
-YOLO_VARIANTS = ("yolov8", "yolov8-channels-last", "yolov8-p6", "yolov8-with-maps", "yolov8-no-dfl")
+_VARIANTS: Dict[str, Callable[[Batch], onnx.ModelProto]] = {
+    "yolov8": yolov8,
+    "yolov8 channels last": lambda batch: yolov8(batch, channels_last=True),
+    "yolov8 p6": lambda batch: yolov8(batch, strides=(8, 16, 32, 64)),
+    "yolov8 p2": lambda batch: yolov8(batch, strides=(4, 8, 16, 32)),
+    "yolov8 with maps": lambda batch: yolov8(batch, with_maps=True),
+    "yolov8 no distribution": lambda batch: yolov8(batch, reg_max=1),
+    "yolov8 no distribution, channels last": lambda batch: yolov8(batch, reg_max=1, channels_last=True),
+    "yolov8-raw": yolov8_raw,
+    "yolov8-raw apart": lambda batch: yolov8_raw(batch, apart=True),
+    "yolov8-raw apart with sums": lambda batch: yolov8_raw(batch, apart=True, sigmoid=True, sums=True),
+    "yolov5": yolov5,
+    "yolov5 with maps": lambda batch: yolov5(batch, with_maps=True),
+    "yolov5-raw": yolov5_raw,
+    "yolov5-raw by channel": lambda batch: yolov5_raw(batch, by_anchor=False),
+    "yolov5-raw behind sigmoid": lambda batch: yolov5_raw(batch, by_anchor=False, sigmoid=True),
+    "end-to-end": end_to_end,
+}
+#: Every layout; the first word is the family that has to be recognised.
+YOLO_VARIANTS = tuple(_VARIANTS)
 
 
-def make_yolo(name: str, batch: Batch = 1) -> onnx.ModelProto:
+def make_yolo(variant: str, batch: Batch = 1) -> onnx.ModelProto:
     """The model of one of YOLO_VARIANTS, of 3 classes."""
-    return {
-        "yolov8": lambda: yolov8(batch),
-        "yolov8-channels-last": lambda: yolov8(batch, channels_last=True),
-        "yolov8-p6": lambda: yolov8(batch, strides=(8, 16, 32, 64)),
-        "yolov8-with-maps": lambda: yolov8(batch, with_maps=True),
-        "yolov8-no-dfl": lambda: yolov8(batch, reg_max=1),
-    }[name]()
+    return _VARIANTS[variant](batch)
+
+
+def _predictions(net: Net, classes: int, strides: Sequence[int], reg_max: int) -> Tuple[List[str], str, str]:
+    """The joined maps, and of all anchors the bins [B, 4 * reg_max, A] and the class logits [B, C, A]."""
+    maps = []
+    for stride, level in zip(strides, _levels(net, strides)):
+        box = _conv(net, level, 4 * reg_max, f"box{stride}")
+        maps.append(net.add("Concat", box, _conv(net, level, classes, f"cls{stride}"), axis=1))
+    flat = [net.add("Reshape", plane, net.constant([0, 4 * reg_max + classes, -1])) for plane in maps]
+    box, scores = _split(net, net.add("Concat", *flat, axis=2), [4 * reg_max, classes], 1)
+    return maps, box, scores
+
+
+def _levels(net: Net, strides: Sequence[int]) -> List[str]:
+    """[B, 8, rows, columns] for each of *strides*."""
+    features = net.backbone("images")
+    levels = []
+    for stride in strides:
+        if stride < 8:
+            wide = net.constant(net.random.normal(0, 0.3, (8, 8, 2, 2)).astype(np.float32))
+            levels.append(net.add("Relu", net.add("ConvTranspose", features, wide, strides=[2, 2])))
+        else:
+            levels.append(net.add("Relu", net.conv(features, 8, 8, stride=stride // 8)))
+    return levels
+
+
+def _sides(net: Net, box: str, reg_max: int) -> str:
+    """[B, 4, A] distances in cells from the bins [B, 4 * reg_max, A], by a softmax and a fixed convolution."""
+    if reg_max == 1:
+        return box
+    bins = net.add("Transpose", net.add("Reshape", box, net.constant([0, 4, reg_max, -1])), perm=[0, 2, 1, 3])
+    mean = net.constant(np.arange(reg_max, dtype=np.float32).reshape(1, reg_max, 1, 1))
+    return net.add("Reshape", net.add("Conv", net.add("Softmax", bins, axis=1), mean), net.constant([0, 4, -1]))
+
+
+def _corners(net: Net, distances: str, points: str) -> Tuple[str, str]:
+    left_top, right_bottom = _split(net, distances, [2, 2], 1)
+    return net.add("Sub", points, left_top), net.add("Add", points, right_bottom)
+
+
+def _map(net: Net, level: str, classes: int, stride: int) -> str:
+    return _conv(net, level, 3 * (5 + classes), f"map{stride}")
+
+
+def _by_anchor(net: Net, plane: str, classes: int, stride: int) -> str:
+    """[B, 3, rows, columns, 5 + C]."""
+    shape = net.constant([0, 3, 5 + classes, HEIGHT // stride, WIDTH // stride])
+    return net.add("Transpose", net.add("Reshape", plane, shape), perm=[0, 1, 3, 4, 2])
+
+
+def _conv(net: Net, tensor: str, channels: int, name: str) -> str:
+    weight = net.random.normal(0, 0.5, (channels, 8, 1, 1)).astype(np.float32)
+    bias = net.random.normal(0, 0.5, channels).astype(np.float32)
+    return net.add("Conv", tensor, net.constant(weight), net.constant(bias), output=name, kernel_shape=[1, 1])
+
+
+def _split(net: Net, tensor: str, sizes: Sequence[int], axis: int) -> List[str]:
+    ends = np.cumsum([0, *sizes]).tolist()
+    return [
+        net.add("Slice", tensor, net.constant([start]), net.constant([stop]), net.constant([axis]))
+        for start, stop in zip(ends, ends[1:])
+    ]
+
+
+def _top(net: Net, tensor: str, count: str, **attributes: Any) -> Tuple[str, str]:
+    """The greatest values and their places; Net.add() makes nodes of one output only."""
+    values = net.add("TopK", tensor, count, axis=1)
+    places = f"{values}_places"
+    net.nodes[-1].output.append(places)
+    return values, places
