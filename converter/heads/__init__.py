@@ -10,8 +10,14 @@ from sightd.errors import ModelError
 from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
+from .detr import DetrHead
+from .detr_postprocessed import DetrPostprocessedHead
 from .end_to_end import EndToEndHead
 from .fastestdet import FastestDetHead
+from .nanodet import NanoDetHead
+from .nms import NmsHead
+from .ssd import SsdHead
+from .tf_detections import TfDetectionsHead
 from .yolov5 import Yolov5Head
 from .yolov5_raw import Yolov5RawHead
 from .yolov8 import Yolov8Head
@@ -29,6 +35,12 @@ _HEADS: Tuple[Type[Head], ...] = (
     EndToEndHead,
     CenterNetHead,
     FastestDetHead,
+    DetrHead,
+    DetrPostprocessedHead,
+    NanoDetHead,
+    SsdHead,
+    TfDetectionsHead,
+    NmsHead,
     BoxesScoresHead,
 )
 
@@ -57,7 +69,8 @@ def detect(signature: Signature) -> str:
 
     :raises ModelError: none, or several; the message lists the outputs and what each family expects.
     """
-    fitting = [head.family for head in _HEADS if head.matches(signature)]
+    matching = [head for head in _HEADS if head.matches(signature)]
+    fitting = [head.family for head in matching if not head.general] or [head.family for head in matching]
     if len(fitting) == 1:
         return fitting[0]
     problem = "is of no layout known to sightd" if not fitting else f"could be {' or '.join(fitting)}"

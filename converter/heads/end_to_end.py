@@ -13,7 +13,8 @@ from sightd.errors import ModelError
 
 from ..model.graft import Graft
 from .base import SELECTING, Anchors, Head, Signature
-from .grids import beside_maps
+from .boxes import one_hot
+from .grids import anchors_a_cell, beside_maps
 
 __all__ = ["EndToEndHead"]
 
@@ -29,8 +30,12 @@ class EndToEndHead(Head):
     layout: ClassVar[str] = (
         "one output [batch, objects, 6] of x1, y1, x2, y2, score, class, selected in the model (TopK, ArgMax or NMS)"
     )
-    #: One box an object is what these models are trained for, so two that overlap are two objects.
-    nms_iou: ClassVar[float] = 1.0
+
+    @property
+    def nms_iou(self) -> float:
+        # Two boxes that overlap are two objects to a model that has selected; one that only names the best class
+        # of every anchor, as exports for DeepStream do, has not.
+        return super().nms_iou if anchors_a_cell(self.width, self.height, self.anchors) else 1.0
 
     @classmethod
     def fit(cls, signature: Signature, options: Mapping[str, str]) -> EndToEndHead:
@@ -52,7 +57,4 @@ class EndToEndHead(Head):
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = outputs[self.place]
-        of_class = np.maximum(rows[:, 5], 0).astype(int)  # some fill up with class -1
-        scores = np.zeros((self.anchors, of_class.max() + 1), np.float32)
-        scores[np.arange(self.anchors), of_class] = rows[:, 4]
-        return rows[:, :4], scores
+        return rows[:, :4], one_hot(rows[:, 4], np.maximum(rows[:, 5], 0).astype(int))  # some fill up with class -1

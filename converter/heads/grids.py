@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..model.graph import Tensor
 
-__all__ = ["PYRAMIDS", "Grid", "beside_maps", "cells", "maps_on_grids", "pyramid", "pyramid_of"]
+__all__ = ["PYRAMIDS", "Grid", "anchors_a_cell", "beside_maps", "cells", "maps_on_grids", "pyramid", "pyramid_of"]
 
 #: The strides of models with three levels (P5), and of those with a coarser (P6) or a finer (P2) one more.
 PYRAMIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
@@ -36,10 +36,15 @@ def pyramid(width: int, height: int, strides: Sequence[int]) -> Tuple[Grid, ...]
     return tuple(Grid(stride, -(-width // stride), -(-height // stride)) for stride in strides)
 
 
-def pyramid_of(width: int, height: int, count: Optional[int]) -> Tuple[Grid, ...]:
+def pyramid_of(width: int, height: int, count: Optional[float]) -> Tuple[Grid, ...]:
     """The grids that have *count* cells together; none where there are no such."""
     pyramids = (pyramid(width, height, strides) for strides in PYRAMIDS)
     return next((grids for grids in pyramids if sum(grid.cells for grid in grids) == count), ())
+
+
+def anchors_a_cell(width: int, height: int, count: Optional[int]) -> int:
+    """1 or 3, where *count* anchors are so many for each cell of a pyramid; 0 where they are not."""
+    return next((each for each in (1, 3) if count and pyramid_of(width, height, count / each)), 0)
 
 
 def cells(grids: Sequence[Grid]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:

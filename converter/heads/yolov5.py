@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
-from .base import SELECTING, Anchors, Head, Signature, best_class, corners
-from .grids import beside_maps, pyramid_of
+from .base import SELECTING, Anchors, Head, Signature, best_class
+from .boxes import graft_corners
+from .grids import anchors_a_cell, beside_maps
 
-__all__ = ["ANCHORS_A_CELL", "Yolov5Head"]
-
-ANCHORS_A_CELL = 3
+__all__ = ["Yolov5Head"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Yolov5Head(Head):
         output = signature.outputs[place]
         anchors, channels = (dim or 0 for dim in output.shape[1:])
         behind = signature.behind[output.name]
-        in_grids = anchors % ANCHORS_A_CELL == 0 and pyramid_of(*size, anchors // ANCHORS_A_CELL)
-        if in_grids and channels > 5 and {"Sigmoid", "Mul"} <= behind and not SELECTING & behind:
+        three_a_cell = anchors_a_cell(*size, anchors) == 3
+        if three_a_cell and channels > 5 and {"Sigmoid", "Mul"} <= behind and not SELECTING & behind:
             return cls(*size, anchors, channels - 5, (), place)
         raise ModelError(f"yolov5 needs {cls.layout}; at {signature.width}x{signature.height} input, this is {output}")
 
@@ -51,7 +50,7 @@ class Yolov5Head(Head):
         centre, size, objectness, scores = graft.split(outputs[self.place], (2, 2, 1, self.classes), 2)
         best, classes = best_class(graft, scores)
         objectness = graft.add("Squeeze", objectness, graft.constant(np.array([2], np.int64)))
-        return Anchors(corners(graft, centre, size), graft.add("Mul", objectness, best), classes)
+        return Anchors(graft_corners(graft, centre, size), graft.add("Mul", objectness, best), classes)
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = outputs[self.place]

@@ -13,7 +13,8 @@ from sightd.errors import ModelError
 from ..model.graft import Graft
 from ..model.graph import Tensor
 from .anchor_boxes import DEFAULT, AnchorBoxes, anchor_boxes
-from .base import Anchors, Head, Signature, best_class, corners
+from .base import Anchors, Head, Signature, best_class
+from .boxes import graft_corners
 from .grids import Grid, cells, maps_on_grids
 
 __all__ = ["Yolov5RawHead"]
@@ -87,7 +88,7 @@ class Yolov5RawHead(Head):
         cell, stride, anchor = (graft.constant(values[None]) for values in self._anchors())
         centre = graft.add("Mul", graft.add("Add", shift, cell), stride)
         size = graft.add("Mul", graft.add("Mul", factor, factor), anchor)
-        return Anchors(corners(graft, centre, size), graft.add("Mul", objectness, best), classes)
+        return Anchors(graft_corners(graft, centre, size), graft.add("Mul", objectness, best), classes)
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         boxes, scores = [], []

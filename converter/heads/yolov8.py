@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
-from .base import Anchors, Head, Signature, best_class, corners
-from .grids import beside_maps, pyramid_of
+from .base import Anchors, Head, Signature, best_class
+from .boxes import graft_corners
+from .grids import anchors_a_cell, beside_maps
 
 __all__ = ["Yolov8Head"]
 
@@ -41,7 +42,7 @@ class Yolov8Head(Head):
         output = signature.outputs[place]
         behind = signature.behind[output.name]
         for last, (anchors, channels) in ((False, output.shape[:0:-1]), (True, output.shape[1:])):
-            fits = pyramid_of(*size, anchors) and (channels or 0) > 4 and "Sigmoid" in behind
+            fits = anchors_a_cell(*size, anchors) == 1 and (channels or 0) > 4 and "Sigmoid" in behind
             if fits and (not last or has_distances(behind)):
                 return cls(*size, anchors or 0, (channels or 0) - 4, (), place, last)
         raise ModelError(f"yolov8 needs {cls.layout}; at {signature.width}x{signature.height} input, this is {output}")
@@ -51,7 +52,7 @@ class Yolov8Head(Head):
         if not self.channels_last:
             rows = graft.add("Transpose", rows, perm=[0, 2, 1])
         centre, size, scores = graft.split(rows, (2, 2, self.classes), 2)
-        return Anchors(corners(graft, centre, size), *best_class(graft, scores))
+        return Anchors(graft_corners(graft, centre, size), *best_class(graft, scores))
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = outputs[self.place] if self.channels_last else outputs[self.place].T

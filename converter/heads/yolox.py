@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
-from .base import SELECTING, Anchors, Head, Signature, best_class, corners
+from .base import SELECTING, Anchors, Head, Signature, best_class
+from .boxes import graft_corners
 from .grids import Grid, cells, pyramid_of
 from .yolov8 import has_distances
 
@@ -49,6 +50,12 @@ class YoloxHead(Head):
             return cls(*size, output.shape[1] or 0, classes, (), grids, decoded="Exp" in behind)
         raise ModelError(f"yolox needs {cls.layout}; at {signature.width}x{signature.height} input, this is {output}")
 
+    @classmethod
+    def matches(cls, signature: Signature) -> bool:
+        # Scores outside 0..1 are none: NanoDet's [B, A, C + 32] has as many anchors, and logits of distances last.
+        lowest, highest = signature.range_of(signature.outputs[0].name, slice(5, None))
+        return lowest >= 0 and highest <= 1 and super().matches(signature)
+
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         centre, size, objectness, class_scores = graft.split(outputs[0], (2, 2, 1, self.classes), 2)
         if not self.decoded:
@@ -57,7 +64,7 @@ class YoloxHead(Head):
             size = graft.add("Mul", graft.add("Exp", size), stride)
         best, classes = best_class(graft, class_scores)
         objectness = graft.add("Squeeze", objectness, graft.constant(np.array([2], np.int64)))
-        return Anchors(corners(graft, centre, size), graft.add("Mul", objectness, best), classes)
+        return Anchors(graft_corners(graft, centre, size), graft.add("Mul", objectness, best), classes)
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = outputs[0]

@@ -93,7 +93,8 @@ def _signature(model: onnx.ModelProto, outputs: Sequence[NDArray[np.generic]], w
     tensors = [
         Tensor(value.name, output.dtype.name, output.shape) for value, output in zip(model.graph.output, outputs)
     ]
-    return Signature(width, height, tuple(tensors), operators_behind(model))
+    values = {value.name: output for value, output in zip(model.graph.output, outputs)}
+    return Signature(width, height, tuple(tensors), operators_behind(model), values)
 
 
 def _blank(width: int, height: int, layout: str) -> NDArray[np.float32]:
