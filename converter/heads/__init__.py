@@ -17,9 +17,11 @@ from .fastestdet import FastestDetHead
 from .nanodet import NanoDetHead
 from .nms import NmsHead
 from .ssd import SsdHead
+from .tasks import refuse_other_tasks
 from .tf_detections import TfDetectionsHead
 from .yolov5 import Yolov5Head
 from .yolov5_raw import Yolov5RawHead
+from .yolov6 import Yolov6Head
 from .yolov8 import Yolov8Head
 from .yolov8_raw import Yolov8RawHead
 from .yolox import YoloxHead
@@ -32,6 +34,7 @@ _HEADS: Tuple[Type[Head], ...] = (
     Yolov8RawHead,
     Yolov5Head,
     Yolov5RawHead,
+    Yolov6Head,
     EndToEndHead,
     CenterNetHead,
     FastestDetHead,
@@ -67,8 +70,10 @@ def choose_head(signature: Signature, family: Optional[str], options: Mapping[st
 def detect(signature: Signature) -> str:
     """The one family whose layout the outputs have.
 
-    :raises ModelError: none, or several; the message lists the outputs and what each family expects.
+    :raises ModelError: none, or several; the message lists the outputs and what each family expects. Or the model does
+        something else than detect.
     """
+    refuse_other_tasks(signature)
     matching = [head for head in _HEADS if head.matches(signature)]
     fitting = [head.family for head in matching if not head.general] or [head.family for head in matching]
     if len(fitting) == 1:

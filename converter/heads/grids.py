@@ -12,8 +12,8 @@ from ..model.graph import Tensor
 
 __all__ = ["PYRAMIDS", "Grid", "anchors_a_cell", "beside_maps", "cells", "maps_on_grids", "pyramid", "pyramid_of"]
 
-#: The strides of models with three levels (P5), and of those with a coarser (P6) or a finer (P2) one more.
-PYRAMIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+#: The strides of models with three levels (P5), with a coarser (P6) or a finer (P2) one more, and of YOLOv3-tiny.
+PYRAMIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,10 @@ class Yolov5RawHead(Head):
 
     @classmethod
     def matches(cls, signature: Signature) -> bool:
-        """Also what is before each map: one layer, where YOLOv8 joins two."""
+        """Also, for maps by channel, what is before each: one layer, where YOLOv8 joins two."""
         joined = any("Concat" in behind for behind in signature.behind.values())
-        return super().matches(signature) and not joined
+        by_anchor = len(signature.outputs[0].shape) == 5
+        return super().matches(signature) and (by_anchor or not joined)
 
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         levels = [

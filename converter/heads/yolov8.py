@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
-from .base import Anchors, Head, Signature, best_class
+from .base import SELECTING, Anchors, Head, Signature, best_class, has_ones
 from .boxes import graft_corners
 from .grids import anchors_a_cell, beside_maps
 
@@ -41,9 +41,12 @@ class Yolov8Head(Head):
             raise ModelError(f"yolov8 needs {cls.layout}")
         output = signature.outputs[place]
         behind = signature.behind[output.name]
+        # [B, A, 4 + C] could be YOLOX or YOLOv6 as well; what has selected already is none of them.
+        of_this_family = has_distances(behind) and not has_ones(signature, output.name)
+        activated = "Sigmoid" in behind and not SELECTING & behind
         for last, (anchors, channels) in ((False, output.shape[:0:-1]), (True, output.shape[1:])):
-            fits = anchors_a_cell(*size, anchors) == 1 and (channels or 0) > 4 and "Sigmoid" in behind
-            if fits and (not last or has_distances(behind)):
+            fits = anchors_a_cell(*size, anchors) == 1 and (channels or 0) > 4
+            if fits and activated and (of_this_family or not last):
                 return cls(*size, anchors or 0, (channels or 0) - 4, (), place, last)
         raise ModelError(f"yolov8 needs {cls.layout}; at {signature.width}x{signature.height} input, this is {output}")
 

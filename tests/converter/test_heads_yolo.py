@@ -16,10 +16,13 @@ from converter.int8.quantize import quantize
 from converter.int8.targets import this_machine
 from converter.model.finish import FinishedModel, finish
 from converter.model.session import Session
+from sightd.errors import ModelError
+from sightd.nms import detections
+from sightd.types import Candidates, Placement
 from tests.parts.calibrated import calibrated
 from tests.parts.models import HEIGHT, VARIANTS, WIDTH, Batch, make_variant
 from tests.parts.yolo_formulas import Object, yolov5_objects, yolov8_objects, yolov10_objects
-from tests.parts.yolo_models import ANCHOR_BOXES, OBJECTS, YOLO_VARIANTS, make_yolo
+from tests.parts.yolo_models import ANCHOR_BOXES, OBJECTS, YOLO_VARIANTS, make_yolo, yolov8_raw
 
 LABELS = ["a", "b", "c"]
 EVERY_ANCHOR = 9999
@@ -127,3 +130,52 @@ def test_in_int8_prediction_layers_and_decoding_stay_float(variant: str) -> None
     behind = [node for node in int8.graph.node if node.op_type in DECODING]
     assert behind
     assert not integers & {tensor for node in behind for tensor in node.input}
+
+
+def test_what_has_selected_is_not_suppressed_and_what_has_not_is() -> None:
+    assert finished("end-to-end").head.nms_iou == 1
+    assert finished("end-to-end of every anchor").head.nms_iou == finished("yolov8").head.nms_iou == 0.45
+    boxes = np.array([[[0, 0, 20, 20], [1, 0, 21, 20], [0, 0, 20, 20]]], np.float32)
+    three = Candidates(boxes, np.array([[0.9, 0.8, 0.7]], np.float32), np.zeros((1, 3), np.int32))
+    (found,) = detections(
+        three, [Placement(1, 1, 0, 0, 64, 64)], min_score=0.3, iou=finished("end-to-end").head.nms_iou
+    )
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("given", ["yolov7", "12x16,19x36,40x28,36x75,76x55,72x146,142x110,192x243,459x401"])
+def test_anchor_boxes_are_given_by_name_or_by_size(given: str) -> None:
+    options = {"anchors": given}
+    done = finish(make_yolo("yolov5-raw"), labels=LABELS, head_options=options, candidates=EVERY_ANCHOR)
+    assert done.notes == ()
+    boxes = {
+        8: [(12, 16), (19, 36), (40, 28)],
+        16: [(36, 75), (76, 55), (72, 146)],
+        32: [(142, 110), (192, 243), (459, 401)],
+    }
+    picture = pictures(1)
+    truth = np.array(yolov5_objects(predictions(make_yolo("yolov5-raw"), normalised(picture[0], done.spec)), boxes))
+    assert largest_difference(rows(Session(done.model).run(picture)), truth) < 2e-3
+
+
+def test_anchor_boxes_that_are_taken_for_granted_are_told() -> None:
+    (note,) = finished("yolov5-raw").notes
+    assert "yolov5's for strides 8, 16, 32" in note
+    assert "--head-option anchors=yolov7" in note
+
+
+def test_bins_of_another_number_are_given() -> None:
+    model = yolov8_raw(apart=True, reg_max=8)
+    with pytest.raises(ModelError, match="no layout known"):
+        finish(model, labels=LABELS)
+    done = finish(model, labels=LABELS, head="yolov8-raw", head_options={"reg_max": "8"}, candidates=EVERY_ANCHOR)
+    picture = pictures(1)
+    truth = np.array(yolov8_objects(predictions(model, normalised(picture[0], done.spec)), len(LABELS)))
+    assert largest_difference(rows(Session(done.model).run(picture)), truth) < 2e-3
+
+
+def test_outputs_without_a_declared_shape_are_no_obstacle() -> None:
+    model = make_yolo("yolov8-raw")
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    assert finish(model, labels=LABELS).max_batch > 1

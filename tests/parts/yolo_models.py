@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from tests.parts.models import HEIGHT, WIDTH, Batch, Net
 
@@ -19,10 +19,12 @@ __all__ = [
     "ANCHOR_BOXES",
     "OBJECTS",
     "YOLO_VARIANTS",
+    "best_class_rows",
     "end_to_end",
     "make_yolo",
     "yolov5",
     "yolov5_raw",
+    "yolov6",
     "yolov8",
     "yolov8_raw",
 ]
@@ -52,22 +54,47 @@ def yolov8(
     """[B, 4 + C, A] as Ultralytics' Detect writes it; *reg_max* 1 as in YOLO26, whose sides have no distribution."""
     net = Net(batch, name="images")
     maps, box, scores = _predictions(net, classes, strides, reg_max)
-    points, stride = net.constant(anchors(strides)[:2]), net.constant(anchors(strides)[2])
-    first, second = _corners(net, _sides(net, box, reg_max), points)
-    centre = net.add("Div", net.add("Add", first, second), net.constant(np.array(2, np.float32)))
-    boxes = net.add("Mul", net.add("Concat", centre, net.add("Sub", second, first), axis=1), stride)
-    rows = net.add("Concat", boxes, net.add("Sigmoid", scores), axis=1)
+    rows = net.add("Concat", _centred(net, box, strides, reg_max), net.add("Sigmoid", scores), axis=1)
     if channels_last:
         rows = net.add("Transpose", rows, perm=[0, 2, 1])
     return net.model([rows, *(maps if with_maps else [])], metadata)
 
 
+def yolov6(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
+    """[B, A, 5 + C] with ones for objectness, as YOLOv6 writes it; its small models have no distribution."""
+    net = Net(batch, name="images")
+    _, box, scores = _predictions(net, classes, STRIDES, 1)
+    rows = [net.add("Transpose", part, perm=[0, 2, 1]) for part in (_centred(net, box, STRIDES, 1), scores)]
+    size = net.add("Gather", net.add("Shape", rows[0]), net.constant([0]), axis=0)
+    size = net.add("Concat", size, net.constant([anchors(STRIDES).shape[1], 1]), axis=0)
+    ones = net.add("ConstantOfShape", size, value=numpy_helper.from_array(np.ones(1, np.float32)))
+    return net.model([net.add("Concat", rows[0], ones, net.add("Sigmoid", rows[1]), axis=2)])
+
+
+def best_class_rows(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
+    """[B, A, 6] of every anchor as DeepStream wants it: corners by a product with a matrix, the best class."""
+    net = Net(batch, name="images")
+    _, box, scores = _predictions(net, classes, STRIDES, 16)
+    rows = net.add("Concat", _centred(net, box, STRIDES, 16), net.add("Sigmoid", scores), axis=1)
+    boxes, scores = _split(net, net.add("Transpose", rows, perm=[0, 2, 1]), [4, classes], 2)
+    matrix = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32)
+    labels = net.add("Cast", net.add("ArgMax", scores, axis=2, keepdims=1), to=TensorProto.FLOAT)
+    best = net.add("ReduceMax", scores, axes=[2], keepdims=1)
+    return net.model([net.add("Concat", net.add("MatMul", boxes, net.constant(matrix)), best, labels, axis=2)])
+
+
 def yolov8_raw(
-    batch: Batch = 1, *, classes: int = 3, apart: bool = False, sigmoid: bool = False, sums: bool = False
+    batch: Batch = 1,
+    *,
+    classes: int = 3,
+    reg_max: int = 16,
+    apart: bool = False,
+    sigmoid: bool = False,
+    sums: bool = False,
 ) -> onnx.ModelProto:
     """The maps alone, box and classes joined or *apart*; with the *sums* of scores that Rockchip's exports have."""
     net = Net(batch, name="images")
-    maps, _, _ = _predictions(net, classes, STRIDES, 16)
+    maps, _, _ = _predictions(net, classes, STRIDES, reg_max)
     if not apart:
         return net.model(maps)
     outputs = []
@@ -154,12 +181,15 @@ _VARIANTS: Dict[str, Callable[[Batch], onnx.ModelProto]] = {
     "yolov8-raw": yolov8_raw,
     "yolov8-raw apart": lambda batch: yolov8_raw(batch, apart=True),
     "yolov8-raw apart with sums": lambda batch: yolov8_raw(batch, apart=True, sigmoid=True, sums=True),
+    "yolov8 of two grids": lambda batch: yolov8(batch, strides=(16, 32)),
+    "yolov6": yolov6,
     "yolov5": yolov5,
     "yolov5 with maps": lambda batch: yolov5(batch, with_maps=True),
     "yolov5-raw": yolov5_raw,
     "yolov5-raw by channel": lambda batch: yolov5_raw(batch, by_anchor=False),
     "yolov5-raw behind sigmoid": lambda batch: yolov5_raw(batch, by_anchor=False, sigmoid=True),
     "end-to-end": end_to_end,
+    "end-to-end of every anchor": best_class_rows,
 }
 #: Every layout; the first word is the family that has to be recognised.
 YOLO_VARIANTS = tuple(_VARIANTS)
@@ -201,6 +231,14 @@ def _sides(net: Net, box: str, reg_max: int) -> str:
     bins = net.add("Transpose", net.add("Reshape", box, net.constant([0, 4, reg_max, -1])), perm=[0, 2, 1, 3])
     mean = net.constant(np.arange(reg_max, dtype=np.float32).reshape(1, reg_max, 1, 1))
     return net.add("Reshape", net.add("Conv", net.add("Softmax", bins, axis=1), mean), net.constant([0, 4, -1]))
+
+
+def _centred(net: Net, box: str, strides: Sequence[int], reg_max: int) -> str:
+    """[B, 4, A], centre and size in input pixels."""
+    points, stride = net.constant(anchors(strides)[:2]), net.constant(anchors(strides)[2])
+    first, second = _corners(net, _sides(net, box, reg_max), points)
+    centre = net.add("Div", net.add("Add", first, second), net.constant(np.array(2, np.float32)))
+    return net.add("Mul", net.add("Concat", centre, net.add("Sub", second, first), axis=1), stride)
 
 
 def _corners(net: Net, distances: str, points: str) -> Tuple[str, str]:
