@@ -20,6 +20,7 @@ __all__ = [
     "OBJECTS",
     "YOLO_VARIANTS",
     "best_class_rows",
+    "decoded_yolov8",
     "end_to_end",
     "make_yolo",
     "yolov5",
@@ -53,17 +54,25 @@ def yolov8(
 ) -> onnx.ModelProto:
     """[B, 4 + C, A] as Ultralytics' Detect writes it; *reg_max* 1 as in YOLO26, whose sides have no distribution."""
     net = Net(batch, name="images")
-    maps, box, scores = _predictions(net, classes, strides, reg_max)
-    rows = net.add("Concat", _centred(net, box, strides, reg_max), net.add("Sigmoid", scores), axis=1)
+    maps = _maps(net, classes, strides, reg_max)
+    rows = decoded_yolov8(net, maps, classes=classes, strides=strides, reg_max=reg_max)
     if channels_last:
         rows = net.add("Transpose", rows, perm=[0, 2, 1])
     return net.model([rows, *(maps if with_maps else [])], metadata)
 
 
+def decoded_yolov8(
+    net: Net, maps: Sequence[str], *, classes: int, strides: Sequence[int] = STRIDES, reg_max: int = 16
+) -> str:
+    """Detect's decoding of its *maps* [B, 4 * reg_max + C, rows, columns]."""
+    box, scores = _flattened(net, maps, classes, reg_max)
+    return net.add("Concat", _centred(net, box, strides, reg_max), net.add("Sigmoid", scores), axis=1)
+
+
 def yolov6(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
     """[B, A, 5 + C] with ones for objectness, as YOLOv6 writes it; its small models have no distribution."""
     net = Net(batch, name="images")
-    _, box, scores = _predictions(net, classes, STRIDES, 1)
+    box, scores = _flattened(net, _maps(net, classes, STRIDES, 1), classes, 1)
     rows = [net.add("Transpose", part, perm=[0, 2, 1]) for part in (_centred(net, box, STRIDES, 1), scores)]
     size = net.add("Gather", net.add("Shape", rows[0]), net.constant([0]), axis=0)
     size = net.add("Concat", size, net.constant([anchors(STRIDES).shape[1], 1]), axis=0)
@@ -74,7 +83,7 @@ def yolov6(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
 def best_class_rows(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
     """[B, A, 6] of every anchor as DeepStream wants it: corners by a product with a matrix, the best class."""
     net = Net(batch, name="images")
-    _, box, scores = _predictions(net, classes, STRIDES, 16)
+    box, scores = _flattened(net, _maps(net, classes, STRIDES, 16), classes, 16)
     rows = net.add("Concat", _centred(net, box, STRIDES, 16), net.add("Sigmoid", scores), axis=1)
     boxes, scores = _split(net, net.add("Transpose", rows, perm=[0, 2, 1]), [4, classes], 2)
     matrix = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32)
@@ -94,7 +103,7 @@ def yolov8_raw(
 ) -> onnx.ModelProto:
     """The maps alone, box and classes joined or *apart*; with the *sums* of scores that Rockchip's exports have."""
     net = Net(batch, name="images")
-    maps, _, _ = _predictions(net, classes, STRIDES, reg_max)
+    maps = _maps(net, classes, STRIDES, reg_max)
     if not apart:
         return net.model(maps)
     outputs = []
@@ -108,7 +117,7 @@ def yolov8_raw(
 def end_to_end(batch: Batch = 1, *, classes: int = 3, metadata: Metadata = None) -> onnx.ModelProto:
     """[B, OBJECTS, 6] by the selection of YOLOv10: the best anchors, of these the best pairs of anchor and class."""
     net = Net(batch, name="images")
-    _, box, scores = _predictions(net, classes, STRIDES, 16)
+    box, scores = _flattened(net, _maps(net, classes, STRIDES, 16), classes, 16)
     points, stride = net.constant(anchors(STRIDES)[:2]), net.constant(anchors(STRIDES)[2])
     boxes = net.add("Mul", net.add("Concat", *_corners(net, _sides(net, box, 16), points), axis=1), stride)
     rows = net.add("Transpose", net.add("Concat", boxes, net.add("Sigmoid", scores), axis=1), perm=[0, 2, 1])
@@ -200,15 +209,20 @@ def make_yolo(variant: str, batch: Batch = 1) -> onnx.ModelProto:
     return _VARIANTS[variant](batch)
 
 
-def _predictions(net: Net, classes: int, strides: Sequence[int], reg_max: int) -> Tuple[List[str], str, str]:
-    """The joined maps, and of all anchors the bins [B, 4 * reg_max, A] and the class logits [B, C, A]."""
+def _maps(net: Net, classes: int, strides: Sequence[int], reg_max: int) -> List[str]:
+    """For each of *strides* box and classes joined, [B, 4 * reg_max + C, rows, columns]."""
     maps = []
     for stride, level in zip(strides, _levels(net, strides)):
         box = _conv(net, level, 4 * reg_max, f"box{stride}")
         maps.append(net.add("Concat", box, _conv(net, level, classes, f"cls{stride}"), axis=1))
+    return maps
+
+
+def _flattened(net: Net, maps: Sequence[str], classes: int, reg_max: int) -> Tuple[str, str]:
+    """Of all anchors the bins [B, 4 * reg_max, A] and the class logits [B, C, A]."""
     flat = [net.add("Reshape", plane, net.constant([0, 4 * reg_max + classes, -1])) for plane in maps]
     box, scores = _split(net, net.add("Concat", *flat, axis=2), [4 * reg_max, classes], 1)
-    return maps, box, scores
+    return box, scores
 
 
 def _levels(net: Net, strides: Sequence[int]) -> List[str]:
