@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -24,14 +25,30 @@ _COCO80 = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO80: Tuple[str, ...] = tuple(_COCO80.split(","))
+#: COCO's category numbers that have no category; DETR's and TensorFlow's models have a class for each all the same.
+_COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+def _coco_by_number() -> Tuple[str, ...]:
+    """The names of COCO's categories 0 to 90 by number; 0 is none."""
+    names = iter(COCO80)
+    return ("background", *(f"unused-{n}" if n in _COCO_GAPS else next(names) for n in range(1, 91)))
+
+
+#: Name -> class names: the 80 categories, the numbers 1 to 90 (TensorFlow, torchvision), 0 to 90 (DETR, RF-DETR).
+_PRESETS = {"coco80": COCO80, "coco90": _coco_by_number()[1:], "coco91": _coco_by_number()}
 
 
 def read_labels(value: str) -> List[str]:
-    """Class names from a preset's name ("coco80") or a file (see :func:`read_names`).
+    """Class names from a preset's name ("coco80", "coco90", "coco91") or a file (see :func:`read_names`).
 
     :raises ModelError: neither, or the file can't be read.
     """
-    return list(COCO80) if value == "coco80" else read_names(Path(value))
+    if value in _PRESETS:
+        return list(_PRESETS[value])
+    if not os.path.exists(value):  # pathlib's fails on what is too long for a name, such as a list of names
+        raise ModelError(f"labels {value!r}: neither one of {', '.join(_PRESETS)} nor a file")
+    return read_names(Path(value))
 
 
 def resolve_labels(model: onnx.ModelProto, classes: Optional[int], given: Optional[Sequence[str]]) -> List[str]:
@@ -53,7 +70,8 @@ def resolve_labels(model: onnx.ModelProto, classes: Optional[int], given: Option
 def _own_labels(model: onnx.ModelProto, classes: Optional[int]) -> List[str]:
     text = metadata(model, "names")
     if text is None:
-        hint = "; for a model trained on COCO: --labels coco80" if classes == len(COCO80) else ""
+        fitting = [name for name, names in _PRESETS.items() if len(names) == classes]
+        hint = f"; for a model trained on COCO: --labels {fitting[0]}" if fitting else ""
         raise ModelError(f"the model has no class names inside: give a file with one a line by --labels{hint}")
     labels = names_in_order(literal(model, "names"))
     if not labels:

@@ -48,7 +48,7 @@ def _read(path: Path) -> str:
             raise ModelError(f"{path}: larger than 1 MiB, this is no list of class names")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"labels {str(path)!r}: neither coco80 nor a readable text file ({error})") from error
+        raise ModelError(f"{path}: can't be read as text ({error})") from error
 
 
 def _from_yaml(path: Path, text: str) -> List[str]:

@@ -49,7 +49,8 @@ def keep_outputs(model: onnx.ModelProto, kept: Mapping[str, str]) -> onnx.ModelP
     imports = [entry for entry in copy.opset_import if entry.domain in domains or entry.domain == "ai.onnx"]
     del copy.opset_import[:]
     copy.opset_import.extend(imports)
-    return copy
+    inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(copy)
+    return inferred
 
 
 def _reads(node: onnx.NodeProto) -> Set[str]:

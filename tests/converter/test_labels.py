@@ -25,6 +25,15 @@ def test_a_presets_name_or_a_file_is_read(tmp_path: Path) -> None:
     assert (len(labels), labels[0], labels[79]) == (80, "person", "toothbrush")
 
 
+def test_cocos_own_numbers_count_what_has_no_category_too() -> None:
+    """In COCO's annotations 1 is person, 13 stop sign, 62 chair, 90 toothbrush; 12 and nine others are none."""
+    by_number, from_one = read_labels("coco91"), read_labels("coco90")
+    assert (len(by_number), from_one) == (91, by_number[1:])
+    assert (by_number[1], by_number[13], by_number[62], by_number[90]) == ("person", "stop sign", "chair", "toothbrush")
+    assert (by_number[0], by_number[12]) == ("background", "unused-12")
+    assert [name for name in by_number if name in COCO80] == list(COCO80)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -72,10 +81,10 @@ def test_files_that_hold_no_names_are_refused_with_what_is_missing(
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"x" * (2 << 20)])
 def test_what_is_no_list_of_names_is_refused(tmp_path: Path, content: Optional[bytes]) -> None:
-    path = tmp_path / "coco81"
+    path = tmp_path / ("coco81" if content else "dog," * 100)
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"neither coco80 nor|no list of class names"):
+    with pytest.raises(ModelError, match=r"neither one of coco80, coco90, coco91 nor|can't be read as text|no list of"):
         read_labels(str(path))
 
 

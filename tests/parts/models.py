@@ -39,6 +39,8 @@ class Net:
         self.weights: List[onnx.TensorProto] = []
         shape = [batch, 3, HEIGHT, WIDTH] if layout == "nchw" else [batch, HEIGHT, WIDTH, 3]
         self.input = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        #: Inputs beside the picture.
+        self.more_inputs: List[onnx.ValueInfoProto] = []
         self.random = np.random.default_rng(7)
 
     def add(self, operator: str, *inputs: str, output: Optional[str] = None, **attributes: Any) -> str:
@@ -69,7 +71,7 @@ class Net:
         """The model; shapes of the outputs are left to be inferred, element types are given."""
         kinds = [TensorProto.INT64 if name.startswith("int") else TensorProto.FLOAT for name in outputs]
         infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(outputs, kinds)]
-        graph = helper.make_graph(self.nodes, "tiny", [self.input], infos, self.weights)
+        graph = helper.make_graph(self.nodes, "tiny", [self.input, *self.more_inputs], infos, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=7)
         helper.set_model_props(model, dict(metadata or {}))
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
