@@ -46,7 +46,7 @@ def read_labels(value: str) -> List[str]:
     """
     if value in _PRESETS:
         return list(_PRESETS[value])
-    if not os.path.exists(value):  # pathlib's fails on what is too long for a name, such as a list of names
+    if not os.path.exists(value):  # noqa: PTH110 - pathlib's fails on what is too long for a name
         raise ModelError(f"labels {value!r}: neither one of {', '.join(_PRESETS)} nor a file")
     return read_names(Path(value))
 
