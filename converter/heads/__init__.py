@@ -12,17 +12,30 @@ from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
 from .detr import DetrHead
 from .detr_postprocessed import DetrPostprocessedHead
+from .end_to_end import EndToEndHead
 from .fastestdet import FastestDetHead
 from .nanodet import NanoDetHead
 from .nms import NmsHead
 from .ssd import SsdHead
+from .tasks import refuse_other_tasks
 from .tf_detections import TfDetectionsHead
+from .yolov5 import Yolov5Head
+from .yolov5_raw import Yolov5RawHead
+from .yolov6 import Yolov6Head
+from .yolov8 import Yolov8Head
+from .yolov8_raw import Yolov8RawHead
 from .yolox import YoloxHead
 
 __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
 
 _HEADS: Tuple[Type[Head], ...] = (
     YoloxHead,
+    Yolov8Head,
+    Yolov8RawHead,
+    Yolov5Head,
+    Yolov5RawHead,
+    Yolov6Head,
+    EndToEndHead,
     CenterNetHead,
     FastestDetHead,
     DetrHead,
@@ -57,8 +70,10 @@ def choose_head(signature: Signature, family: Optional[str], options: Mapping[st
 def detect(signature: Signature) -> str:
     """The one family whose layout the outputs have.
 
-    :raises ModelError: none, or several; the message lists the outputs and what each family expects.
+    :raises ModelError: none, or several; the message lists the outputs and what each family expects. Or the model does
+        something else than detect.
     """
+    refuse_other_tasks(signature)
     matching = [head for head in _HEADS if head.matches(signature)]
     fitting = [head.family for head in matching if not head.general] or [head.family for head in matching]
     if len(fitting) == 1:

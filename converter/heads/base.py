@@ -15,7 +15,10 @@ from sightd.errors import ModelError
 from ..model.graft import Graft
 from ..model.graph import Tensor
 
-__all__ = ["Anchors", "Head", "Signature", "best_class"]
+__all__ = ["SELECTING", "Anchors", "Head", "Signature", "best_class", "has_ones"]
+
+#: Behind an output of these the model has chosen already: a row is an object, not an anchor.
+SELECTING = frozenset(["ArgMax", "TopK"])
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,8 @@ def best_class(graft: Graft, scores: str) -> Tuple[str, str]:
     """From class scores [N, A, C] the best score and its class, each [N, A]."""
     best = graft.add("ReduceMax", scores, axes=[2], keepdims=0)
     return best, graft.add("ArgMax", scores, axis=2, keepdims=0)
+
+
+def has_ones(signature: Signature, output: str) -> bool:
+    """Whether every row of *output* [B, A, 5 + C] has 1 for its objectness: it is a constant, as in YOLOv6."""
+    return signature.range_of(output, slice(4, 5)) == (1, 1)

@@ -14,6 +14,7 @@ from sightd.errors import ModelError
 from sightd.types import InputSpec
 
 from .graph import metadata, model_input
+from .ultralytics import metadata_size
 
 __all__ = ["INPUT_SPEC_KEY", "PRESETS", "input_size", "resolve_spec"]
 
@@ -26,6 +27,12 @@ _LETTERBOX: Mapping[str, object] = {"resize": "letterbox-centre", "pad_value": 1
 #: Head preset -> fields of InputSpec; size and layout come from the graph.
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "yolox": {"resize": "letterbox-topleft", "pad_value": 114, "channel_order": "bgr"},
+    "yolov5": _LETTERBOX,
+    "yolov5-raw": _LETTERBOX,
+    "yolov6": _LETTERBOX,
+    "yolov8": _LETTERBOX,
+    "yolov8-raw": _LETTERBOX,
+    "end-to-end": _LETTERBOX,
     "centernet-distances": {"resize": "stretch", "channel_order": "rgb"},
     "centernet": {
         "resize": "letterbox-centre",
@@ -67,7 +74,7 @@ def input_size(model: onnx.ModelProto, overrides: Mapping[str, object]) -> Tuple
     if len(layouts) != 1:
         raise ModelError(f"the input {tensor} has no axis of 3 channels, or two: export the model with a fixed size")
     rows, columns = (tensor.shape[2], tensor.shape[3]) if layouts == ["nchw"] else (tensor.shape[1], tensor.shape[2])
-    wanted = {**_metadata_spec(model), **overrides} if None in (rows, columns) else overrides
+    wanted = {**metadata_size(model), **_metadata_spec(model), **overrides} if None in (rows, columns) else overrides
     return _dimension("width", columns, wanted), _dimension("height", rows, wanted), layouts[0]
 
 

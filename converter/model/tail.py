@@ -6,13 +6,14 @@ from typing import Dict, FrozenSet, Set
 
 import onnx
 
-from .graph import OUR_PREFIX
+from .graph import OUR_PREFIX, constants
 
 __all__ = ["head_nodes", "operators_behind"]
 
 _WEIGHING = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: What comes out tells nothing of the values that went in.
 _VALUELESS = {"Shape", "Size"}
+_BOX_MATRIX = (4, 4)
 _MOVING = {"Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
@@ -54,14 +55,15 @@ def _tail(graph: onnx.GraphProto, convolutions: Set[str]) -> Set[str]:
 def _convolutions(graph: onnx.GraphProto) -> Set[str]:
     """The nodes that weigh what they get.
 
-    The fixed convolution of a distribution focal loss (DFL) is none: it takes the mean over a Softmax,
-    and the layer before that predicts.
+    Two only compute with what others predict: the fixed convolution of a distribution focal loss (DFL), the mean over
+    a Softmax, and a product with a 4 x 4 matrix, which makes corners of centre and size.
     """
     softened: Set[str] = set()
+    small = {name for name, value in constants(graph).items() if value.shape == _BOX_MATRIX}
     found = set()
     for node in graph.node:
         if node.op_type == "Softmax" or (node.op_type in _MOVING and node.input[0] in softened):
             softened.update(node.output)
-        elif node.op_type in _WEIGHING and node.input[0] not in softened:
+        elif node.op_type in _WEIGHING and node.input[0] not in softened and node.input[1] not in small:
             found.add(node.name)
     return found
