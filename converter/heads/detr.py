@@ -31,7 +31,7 @@ class DetrHead(Head):
     """Class scores [B, Q, C] and boxes [B, Q, 4] (centre and size, fractions of the input), or both in one output.
 
     A query is an anchor and reports its best class. The originals take the best of all Q x C pairs, so that a query may
-    be reported as several classes: worth a little AP, never wanted of a camera.
+    be reported as several classes, which AP rewards and nobody wants of a camera.
     """
 
     classes: int
@@ -78,7 +78,7 @@ class DetrHead(Head):
             *size,
             outputs[1].shape[1] or 0,
             channels - 1 if no_object else channels,
-            () if activated or options else (_assumption(rf_detr, no_object),),
+            _assumptions(rf_detr, no_object, "" if activated or options else scoring),
             places,
             channels,
             None if activated else scoring,
@@ -160,11 +160,17 @@ def _is_joined(signature: Signature) -> bool:
     return (output.shape[1] or 1) % _ROUND_QUERIES == 0 and "Sigmoid" in behind and not rows
 
 
-def _assumption(rf_detr: bool, no_object: bool) -> str:
+def _assumptions(rf_detr: bool, no_object: bool, scoring: str) -> Tuple[str, ...]:
+    """What the outputs don't tell; *scoring* is "" where they do, or the user."""
     if rf_detr:
         last = '"no object", as RF-DETR has it' if no_object else "a class, COCO's number 90"
-        return f"the last score is taken as {last}: else set --head-option no_object={'none' if no_object else 'last'}"
-    return (
-        "scores are taken as the sigmoid of the logits, as RT-DETR, D-FINE and RF-DETR have it: for a classic DETR, "
-        'whose last class is "no object", set --head-option scoring=softmax'
+        told = f"the last score is taken as {last}: else set --head-option no_object={'none' if no_object else 'last'}"
+        return (told,) if scoring else ()
+    if scoring != "sigmoid":
+        return ()
+    told = (
+        "scores are taken as the sigmoid of the logits and the input as RGB in 0..1, as RT-DETR and D-FINE have them. "
+        "Deformable DETR and its like want ImageNet's mean and deviation: --spec mean=0.485,0.456,0.406 --spec "
+        'std=0.229,0.224,0.225; a classic DETR, whose last class is "no object", --head-option scoring=softmax'
     )
+    return (told,)
