@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -14,6 +15,7 @@ from ..model.graft import Graft
 from ..model.graph import Tensor
 from .base import Anchors, Head, Signature, best_class
 from .boxes import option
+from .grids import cells, pyramid
 
 __all__ = ["NanoDetHead"]
 
@@ -55,19 +57,20 @@ class NanoDetHead(Head):
     def fit(cls, signature: Signature, options: Mapping[str, str]) -> NanoDetHead:
         given = _whole_number(options, "reg_max")
         size = signature.width, signature.height
+        allowed = _REG_MAX if given is None else (given,)
         for strides in _STRIDES:
-            cells = [-(-signature.width // stride) * -(-signature.height // stride) for stride in strides]
+            grid_cells = [grid.cells for grid in pyramid(*size, strides)]
             if len(signature.outputs) == 1:
-                found = _joined(signature.outputs[0], sum(cells), _REG_MAX[0] if given is None else given)
+                found = _joined(signature, sum(grid_cells), allowed)
             else:
-                found = _split(signature, cells, _REG_MAX if given is None else (given,))
+                found = _split(signature, grid_cells, allowed)
             if found:
                 classes, reg_max, places = found
                 scores = signature.outputs[places[0][0] if places else 0].name
                 offset = float(option(options, "cell_offset", ("0", "0.5"), "0.5" if len(strides) == 3 else "0"))
                 logits = "Sigmoid" not in signature.behind[scores]
                 planes = len(signature.outputs[0].shape) == 4
-                return cls(*size, sum(cells), classes, (), strides, places, reg_max, offset, logits, planes)
+                return cls(*size, sum(grid_cells), classes, (), strides, places, reg_max, offset, logits, planes)
         raise ModelError(f"nanodet needs {cls.layout}")
 
     @classmethod
@@ -75,10 +78,10 @@ class NanoDetHead(Head):
         if not super().matches(signature) or len(signature.outputs) > 1:
             return super().matches(signature)
         # YOLOX has as many anchors: its last columns are scores, these are logits, and what is first are scores.
-        name, bins = signature.outputs[0].name, 4 * (_REG_MAX[0] + 1)
-        scores, sides = signature.range_of(name, slice(-bins)), signature.range_of(name, slice(-bins, None))
-        behind = signature.behind[name]
-        return scores[0] >= 0 and scores[1] <= 1 and sides[0] < 0 and "Sigmoid" in behind and "Softmax" not in behind
+        name, classes = signature.outputs[0].name, cls.fit(signature, {}).classes
+        behind, (lowest, _) = signature.behind[name], signature.range_of(name, slice(classes, None))
+        scored = _are_scores(signature, classes) and "Sigmoid" in behind
+        return scored and lowest < 0 and "Softmax" not in behind
 
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         bins = 4 * (self.reg_max + 1)
@@ -107,8 +110,8 @@ class NanoDetHead(Head):
         points = [
             ((x + self.offset) * stride, (y + self.offset) * stride, stride)
             for stride in self.strides
-            for y in range(-(-self.height // stride))
-            for x in range(-(-self.width // stride))
+            for y in range(math.ceil(self.height / stride))
+            for x in range(math.ceil(self.width / stride))
         ]
         x, y, stride = np.array(points).T
         left, top, right, bottom = means.T * stride
@@ -132,21 +135,13 @@ class NanoDetHead(Head):
         bins = graft.constant(np.arange(self.reg_max + 1, dtype=np.float32)[:, None])
         flat = graft.constant(np.array([-1, self.anchors, 4], np.int64))
         means = graft.add("Reshape", graft.add("MatMul", shares, bins), flat)
-        points, strides = self._points()
-        signed = graft.add("Mul", means, graft.constant(strides * np.array([-1, -1, 1, 1], np.float32)))
-        boxes = graft.add("Add", signed, graft.constant(np.tile(points, 2)))
+        places, strides = cells(pyramid(self.width, self.height, self.strides))
+        points = np.tile((places + np.float32(self.offset)) * strides, 2)[None]
+        signed = graft.add("Mul", means, graft.constant((strides * np.array([-1, -1, 1, 1], np.float32))[None]))
+        boxes = graft.add("Add", signed, graft.constant(points))
         limits = np.array([self.width, self.height] * 2, np.float32)
         inside = graft.add("Max", boxes, graft.constant(np.zeros(4, np.float32)))
         return graft.add("Min", inside, graft.constant(limits))
-
-    def _points(self) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Every anchor's point in input pixels [1, A, 2] (x, y) and stride [1, A, 1]."""
-        points, strides = [], []
-        for stride in self.strides:
-            y, x = np.mgrid[: -(-self.height // stride), : -(-self.width // stride)]
-            points.append((np.stack([x, y], axis=-1).reshape(-1, 2) + self.offset) * stride)
-            strides.append(np.full((x.size, 1), stride))
-        return np.concatenate(points)[None].astype(np.float32), np.concatenate(strides)[None].astype(np.float32)
 
 
 _Found = Optional[Tuple[int, int, Tuple[Tuple[int, int], ...]]]
@@ -165,39 +160,49 @@ def _whole_number(options: Mapping[str, str], name: str) -> Optional[int]:
     return int(value)
 
 
-def _joined(output: Tensor, anchors: int, reg_max: int) -> _Found:
-    """Classes, R and no places, if *output* may hold all."""
+def _joined(signature: Signature, anchors: int, allowed: Sequence[int]) -> _Found:
+    """Classes, R and no places, if the output may hold all: the first R that leaves only scores to the classes."""
+    output = signature.outputs[0]
     if len(output.shape) != 3 or output.shape[1] != anchors:
         return None
-    classes = (output.shape[2] or 0) - 4 * (reg_max + 1)
-    return (classes, reg_max, ()) if classes > 0 else None
+    options = [((output.shape[2] or 0) - 4 * (reg_max + 1), reg_max) for reg_max in allowed]
+    possible = [(classes, reg_max) for classes, reg_max in options if classes > 0]
+    fitting = [(classes, reg_max) for classes, reg_max in possible if _are_scores(signature, classes)]
+    found = (fitting or possible)[:1]
+    return (*found[0], ()) if found else None
 
 
-def _split(signature: Signature, cells: Sequence[int], allowed: Sequence[int]) -> _Found:
+def _are_scores(signature: Signature, columns: int) -> bool:
+    """Whether the first *columns* of the only output were seen in 0..1."""
+    lowest, highest = signature.range_of(signature.outputs[0].name, slice(columns))
+    return lowest >= 0 and highest <= 1
+
+
+def _split(signature: Signature, grid_cells: Sequence[int], allowed: Sequence[int]) -> _Found:
     """Classes, R and the places, if each of the grids has one output behind a sigmoid and one that is raw."""
-    if len(signature.outputs) != 2 * len(cells):
+    if len(signature.outputs) != 2 * len(grid_cells):
         return None
     scores: Dict[int, Tuple[int, int]] = {}
     sides: Dict[int, Tuple[int, int]] = {}
     for place, output in enumerate(signature.outputs):
-        count, channels = _cells_channels(output, cells)
+        count, channels = _cells_channels(output, grid_cells)
         kind = scores if "Sigmoid" in signature.behind[output.name] else sides
         kind[count] = place, channels
     widths = [{channels for _, channels in kind.values()} for kind in (scores, sides)]
-    if set(scores) != set(cells) or set(sides) != set(cells) or [len(width) for width in widths] != [1, 1]:
+    if set(scores) != set(grid_cells) or set(sides) != set(grid_cells) or [len(width) for width in widths] != [1, 1]:
         return None
     classes, bins = (width.pop() for width in widths)
     if bins % 4 or bins // 4 - 1 not in allowed:
         return None
-    return classes, bins // 4 - 1, tuple((scores[count][0], sides[count][0]) for count in cells)
+    return classes, bins // 4 - 1, tuple((scores[count][0], sides[count][0]) for count in grid_cells)
 
 
-def _cells_channels(output: Tensor, cells: Sequence[int]) -> Tuple[int, int]:
+def _cells_channels(output: Tensor, grid_cells: Sequence[int]) -> Tuple[int, int]:
     """Cells and channels of [B, cells, channels] or of [B, channels, rows, columns]; 0 where it is neither."""
     dims: List[int] = [dim or 0 for dim in output.shape[1:]]
-    if len(dims) == 2 and dims[0] in cells:
+    if len(dims) == 2 and dims[0] in grid_cells:
         return dims[0], dims[1]
-    if len(dims) == 3 and dims[1] * dims[2] in cells:
+    if len(dims) == 3 and dims[1] * dims[2] in grid_cells:
         return dims[1] * dims[2], dims[0]
     return 0, 0
 

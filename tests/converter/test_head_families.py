@@ -16,12 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from converter.agreement.reference import normalised
+from converter.agreement.reference import Reference, normalised
 from converter.int8.plan import layers
 from converter.model.finish import FinishedModel, finish, head_nodes
 from converter.model.graph import load_onnx
 from converter.model.nms import without_nms
 from converter.model.session import Session
+from sightd.errors import ModelError
 from sightd.nms import detections
 from sightd.types import Candidates, Placement
 from tests.parts.families import FAMILY_MODELS, SSD_GRIDS, make_family_model, with_nms
@@ -50,6 +51,7 @@ EXPECTED = {
     "detr-deployed": ("detr-postprocessed", "detr-postprocessed", 1.0),
     "nanodet": ("nanodet", "nanodet", 0.45),
     "nanodet-plus": ("nanodet", "nanodet", 0.45),
+    "nanodet-g": ("nanodet", "nanodet", 0.45),
     "nanodet-rows": ("nanodet", "nanodet", 0.45),
     "nanodet-planes": ("nanodet", "nanodet", 0.45),
     "ssd-tensorflow": ("ssd", "ssd", 0.45),
@@ -165,7 +167,7 @@ def nanodet(outputs: Outputs, width: int, height: int) -> List[Found]:
             x, y = ((place + (0 if plus else 0.5)) * stride for place in (cell % columns, cell // columns))
             reach = []
             for side in range(4):
-                shares = softmax(sides[cell, side * 8 : side * 8 + 8].tolist())
+                shares = softmax(sides[cell].reshape(4, -1)[side].tolist())
                 reach.append(sum(share * place for place, share in enumerate(shares)) * stride)
             box = [x - reach[0], y - reach[1], x + reach[2], y + reach[3]]
             limits = (width, height, width, height)
@@ -284,6 +286,7 @@ FORMULAS: Dict[str, Callable[[Outputs, int, int], List[Found]]] = {
     "detr-joined": detr_joined,
     "nanodet": nanodet,
     "nanodet-plus": nanodet,
+    "nanodet-g": nanodet,
     "nanodet-rows": nanodet,
     "nanodet-planes": nanodet,
     "ssd-tensorflow": ssd_tensorflow,
@@ -458,3 +461,57 @@ def test_a_deploy_export_of_torch_with_two_inputs_works_at_any_batch(tmp_path: P
     np.testing.assert_allclose(boxes, truth, atol=1e-2)
     np.testing.assert_allclose(scores, best_scores, atol=1e-5)
     assert np.array_equal(classes, labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("nanodet", {"reg_max": "none"}, "reg_max is 'none', must be a whole number from 1"),
+        ("nanodet", {"reg_max": "99"}, "nanodet needs one output"),
+        ("nanodet-plus", {"cell_offset": "1"}, "cell_offset is '1', must be one of 0, 0.5"),
+        (
+            "ssd-lite",
+            {"anchors": "yolo"},
+            "anchors is 'yolo', must be one of torchvision-ssd300, torchvision-ssdlite, tens",
+        ),
+        (
+            "ssd-lite",
+            {"anchors": "tensorflow"},
+            "780 anchors at 192x128 are those of no generator here, .* 492 .tensorflow",
+        ),
+        ("detr", {"scoring": "linear"}, "scoring is 'linear', must be one of sigmoid, softmax"),
+        ("tf-final", {"first_class": "2"}, "first_class is '2', must be one of 0, 1"),
+        ("nms", {"box_unit": "inch"}, "box_unit is 'inch', must be one of pixels, fraction"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused(
+    given: Any, name: str, options: Mapping[str, str], message: str
+) -> None:
+    family = EXPECTED[name][0]
+    with pytest.raises(ModelError, match=message):
+        finish(given(name), labels=LABELS, head=family, head_options=options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("nms", {"box_format": "yxyx", "box_unit": "fraction"}, {"box_format": "yxyx", "box_unit": "fraction"}),
+        ("nms-fraction", {}, {"box_format": "xyxy", "box_unit": "fraction"}),
+        ("ssd-lite", {"anchors": "torchvision-ssdlite", "scoring": "sigmoid"}, {"activation": "sigmoid"}),
+        ("nanodet", {"cell_offset": "0"}, {"offset": 0}),
+        ("tf-final", {"first_class": "0"}, {"first_class": 0}),
+    ],
+)
+def test_options_reach_graph_and_reference_alike(
+    given: Any, name: str, options: Mapping[str, str], expected: Mapping[str, Any]
+) -> None:
+    model = given(name)
+    done = finish(model, labels=LABELS, head_options=options)
+    assert {field: getattr(done.head, field) for field in expected} == expected
+    image = pictures(done, 1)
+    truth, _ = Reference(model, done.spec, done.head).candidates(image[0])
+    boxes, scores, classes = Session(done.model).run(image)
+    clear = truth.scores[0] > 0
+    np.testing.assert_allclose(scores[0], truth.scores[0], atol=1e-5)
+    np.testing.assert_allclose(boxes[0][clear], truth.boxes[0][clear], rtol=1e-4, atol=1e-2)
+    assert np.array_equal(classes[0][clear], truth.classes[0][clear])

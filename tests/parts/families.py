@@ -112,17 +112,19 @@ def detr_deployed(batch: Batch) -> onnx.ModelProto:
     return net.model(["int_labels", "boxes", "scores"])
 
 
-def nanodet(batch: Batch, strides: Sequence[int], split: str = "") -> onnx.ModelProto:
-    """One output, or two a stride ("rows", "planes"); classes behind a sigmoid."""
+def nanodet(batch: Batch, strides: Sequence[int], split: str = "", bins: int = 8) -> onnx.ModelProto:
+    """One output, or two a stride ("rows", "planes"); classes behind a sigmoid; *bins* a side."""
     net = Net(batch)
     features, outputs, joined = net.backbone("input"), [], []
     for stride in strides:
         level = net.conv(features, 8, 8, stride=stride // 8) if stride > 8 else features
-        scores, sides = net.add("Sigmoid", net.conv(level, 8, CLASSES)), net.conv(level, 8, 32)
-        for plane, channels, name in ((scores, CLASSES, "cls"), (sides, 32, "dis")):
+        scores, sides = net.add("Sigmoid", net.conv(level, 8, CLASSES)), net.conv(level, 8, 4 * bins)
+        for plane, channels, name in ((scores, CLASSES, "cls"), (sides, 4 * bins, "dis")):
             flat = plane if split == "planes" else rows(net, plane, channels)
             outputs.append((flat, f"{name}_pred_stride_{stride}"))
-        joined.append(net.add("Reshape", net.add("Concat", scores, sides, axis=1), net.constant([0, CLASSES + 32, -1])))
+        joined.append(
+            net.add("Reshape", net.add("Concat", scores, sides, axis=1), net.constant([0, CLASSES + 4 * bins, -1]))
+        )
     if split:
         return named(net, outputs)
     return named(net, [(net.add("Transpose", net.add("Concat", *joined, axis=2), perm=[0, 2, 1]), "output")])
@@ -288,6 +290,7 @@ FAMILY_MODELS: Dict[str, Callable[[Batch], onnx.ModelProto]] = {
     "detr-deployed": detr_deployed,
     "nanodet": lambda batch: nanodet(batch, (8, 16, 32)),
     "nanodet-plus": lambda batch: nanodet(batch, (8, 16, 32, 64)),
+    "nanodet-g": lambda batch: nanodet(batch, (8, 16, 32), bins=11),
     "nanodet-rows": lambda batch: nanodet(batch, (8, 16, 32), "rows"),
     "nanodet-planes": lambda batch: nanodet(batch, (8, 16, 32), "planes"),
     "ssd-tensorflow": lambda batch: ssd(batch, [3, 6, 6, 6, 6, 6], ("box_encodings", "class_predictions")),
