@@ -123,7 +123,7 @@ def _gate(
         Reference(given.model, finished.spec, finished.head),
         frames,
         finished.spec,
-        OutputSpec(candidates=finished.candidates, min_score=request.thresholds.min_score),
+        OutputSpec(finished.candidates, finished.head.nms_iou, request.thresholds.min_score),
         thresholds=request.thresholds,
         batches=sorted({1, profile.opt}),
         progress=progress,

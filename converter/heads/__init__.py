@@ -10,12 +10,42 @@ from sightd.errors import ModelError
 from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
+from .detr import DetrHead
+from .detr_postprocessed import DetrPostprocessedHead
+from .end_to_end import EndToEndHead
 from .fastestdet import FastestDetHead
+from .nanodet import NanoDetHead
+from .nms import NmsHead
+from .ssd import SsdHead
+from .tasks import refuse_other_tasks
+from .tf_detections import TfDetectionsHead
+from .yolov5 import Yolov5Head
+from .yolov5_raw import Yolov5RawHead
+from .yolov6 import Yolov6Head
+from .yolov8 import Yolov8Head
+from .yolov8_raw import Yolov8RawHead
 from .yolox import YoloxHead
 
 __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
 
-_HEADS: Tuple[Type[Head], ...] = (YoloxHead, CenterNetHead, FastestDetHead, BoxesScoresHead)
+_HEADS: Tuple[Type[Head], ...] = (
+    YoloxHead,
+    Yolov8Head,
+    Yolov8RawHead,
+    Yolov5Head,
+    Yolov5RawHead,
+    Yolov6Head,
+    EndToEndHead,
+    CenterNetHead,
+    FastestDetHead,
+    DetrHead,
+    DetrPostprocessedHead,
+    NanoDetHead,
+    SsdHead,
+    TfDetectionsHead,
+    NmsHead,
+    BoxesScoresHead,
+)
 
 #: The names that ``--head`` takes.
 FAMILIES = tuple(head.family for head in _HEADS)
@@ -40,9 +70,12 @@ def choose_head(signature: Signature, family: Optional[str], options: Mapping[st
 def detect(signature: Signature) -> str:
     """The one family whose layout the outputs have.
 
-    :raises ModelError: none, or several; the message lists the outputs and what each family expects.
+    :raises ModelError: none, or several; the message lists the outputs and what each family expects. Or the model does
+        something else than detect.
     """
-    fitting = [head.family for head in _HEADS if head.matches(signature)]
+    refuse_other_tasks(signature)
+    matching = [head for head in _HEADS if head.matches(signature)]
+    fitting = [head.family for head in matching if not head.general] or [head.family for head in matching]
     if len(fitting) == 1:
         return fitting[0]
     problem = "is of no layout known to sightd" if not fitting else f"could be {' or '.join(fitting)}"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.bundle import OutputSpec
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
 from ..model.graph import Tensor
 
-__all__ = ["Anchors", "Head", "Signature", "best_class"]
+__all__ = ["SELECTING", "Anchors", "Head", "Signature", "best_class", "has_ones"]
+
+#: Behind an output of these the model has chosen already: a row is an object, not an anchor.
+SELECTING = frozenset(["ArgMax", "TopK"])
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,13 @@ class Signature:
     outputs: Tuple[Tensor, ...]
     #: For each output, by name, the operators between the last convolutions and it.
     behind: Mapping[str, FrozenSet[str]]
+    #: For each output, by name, what a black picture made of it, [1, ...]; empty where the model was not run.
+    values: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+
+    def range_of(self, output: str, columns: slice = slice(None)) -> Tuple[float, float]:
+        """The least and the greatest value seen in *output*, in *columns* of its last axis; 0 and 0 if none was."""
+        seen = self.values.get(output, np.zeros(1))[..., columns]
+        return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,8 @@ class Head(ABC):
     layout: ClassVar[str]
     #: Names of the options that :meth:`fit` takes.
     options: ClassVar[Tuple[str, ...]] = ()
+    #: Any family's outputs may look so: recognised only where no other family fits.
+    general: ClassVar[bool] = False
 
     #: Input pixels.
     width: int
@@ -67,6 +80,11 @@ class Head(ABC):
     def preset(self) -> str:
         """The key in converter.model.presets.PRESETS of the input that such models are usually trained with."""
         return self.family
+
+    @property
+    def nms_iou(self) -> float:
+        """The manifest's IoU for NMS on the host; 1.0 is none, for models that find each object once."""
+        return OutputSpec().nms_iou
 
     @classmethod
     @abstractmethod
@@ -102,3 +120,8 @@ def best_class(graft: Graft, scores: str) -> Tuple[str, str]:
     """From class scores [N, A, C] the best score and its class, each [N, A]."""
     best = graft.add("ReduceMax", scores, axes=[2], keepdims=0)
     return best, graft.add("ArgMax", scores, axis=2, keepdims=0)
+
+
+def has_ones(signature: Signature, output: str) -> bool:
+    """Whether every row of *output* [B, A, 5 + C] has 1 for its objectness: it is a constant, as in YOLOv6."""
+    return signature.range_of(output, slice(4, 5)) == (1, 1)

@@ -35,6 +35,7 @@ class BoxesScoresHead(Head):
         "or boxes, scores [batch, anchors] and integer classes [batch, anchors]"
     )
     options: ClassVar[Tuple[str, ...]] = ("box_format", "box_unit")
+    general: ClassVar[bool] = True
 
     @classmethod
     def fit(cls, signature: Signature, options: Mapping[str, str]) -> BoxesScoresHead:

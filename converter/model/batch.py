@@ -106,9 +106,10 @@ def _free_shape(target: List[int], traced: int, result: List[int]) -> List[int]:
     """A Reshape's target with the batch left open: memory is row-major, so the batch is part of the first dimension."""
     if -1 not in target and target[0] != 0:
         return [-1, *target[1:]]
-    if target[0] == traced and len(result) == len(target):
-        return [-1, *result[1:]]
-    return target
+    if target[0] != traced:
+        return target
+    # Where shape inference does not get so far, the first dimension of what is reshaped is the best guess.
+    return [-1, *result[1:]] if len(result) == len(target) else [0, *target[1:]]
 
 
 def _free_resize(graph: onnx.GraphProto, index: int, sizes: NDArray[np.generic]) -> None:

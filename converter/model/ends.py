@@ -42,7 +42,7 @@ def add_outputs(model: onnx.ModelProto, head: Head, candidates: int) -> None:
     tensors = _graft_cut(cut, anchors, candidates)
     decoding.insert(graph, len(graph.node))
     cut.insert(graph, len(graph.node))
-    batch = _batch(graph.output[0])
+    batch = _batch(graph.input[0])  # an output may declare no shape at all
     del graph.output[:]
     rename_tensors(graph, dict(zip(tensors, OUTPUTS)))
     kinds = TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT32

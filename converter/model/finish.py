@@ -22,6 +22,7 @@ from .graph import Tensor, drop_unused_weights, normalise
 from .labels import resolve_labels
 from .presets import input_size, resolve_spec
 from .tail import head_nodes, operators_behind
+from .ultralytics import check_metadata
 
 __all__ = ["FinishedModel", "finish", "head_nodes"]
 
@@ -70,6 +71,7 @@ def finish(
     """
     overrides = spec_overrides or {}
     width, height, layout = input_size(model, overrides)
+    check_metadata(model, width, height)
     sized = _with_size(normalise(model), width, height, layout)
     truth = run_singly(model, _blank(width, height, layout))
     chosen = choose_head(_signature(sized, truth, width, height), head, head_options or {})
@@ -93,7 +95,8 @@ def _signature(model: onnx.ModelProto, outputs: Sequence[NDArray[np.generic]], w
     tensors = [
         Tensor(value.name, output.dtype.name, output.shape) for value, output in zip(model.graph.output, outputs)
     ]
-    return Signature(width, height, tuple(tensors), operators_behind(model))
+    values = {value.name: output for value, output in zip(model.graph.output, outputs)}
+    return Signature(width, height, tuple(tensors), operators_behind(model), values)
 
 
 def _blank(width: int, height: int, layout: str) -> NDArray[np.float32]:

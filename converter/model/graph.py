@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Set, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 import onnx
@@ -16,7 +16,10 @@ from onnx import helper, numpy_helper
 
 from sightd.errors import ModelError
 
+from .inputs import with_one_input
+from .nms import without_nms
 from .operators import check_operators
+from .surgery import OUR_PREFIX, read_by
 
 __all__ = [
     "OUR_PREFIX",
@@ -31,9 +34,6 @@ __all__ = [
     "opset_of",
     "rename_tensors",
 ]
-
-#: Every node and tensor that we add begins with this.
-OUR_PREFIX = "sightd/"
 
 # TensorRT 8.5 reads opset 17 and IR 8; per-channel quantisation needs opset 13.
 _MIN_OPSET, _MAX_OPSET = 13, 17
@@ -59,12 +59,15 @@ class Tensor:
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file; weights in files beside it are read too.
 
-    :raises ModelError: not there, too large, no ONNX, or damaged.
+    What is no part of a detector is taken off: inputs beside the picture, where they can be, and NMS.
+
+    :raises ModelError: not there, too large, no ONNX, damaged, or with NMS in a form that can't be taken off.
     """
     try:
         if path.stat().st_size >= _MAX_BYTES:
             raise ModelError(f"{path}: 2 GiB or more, which ONNX can't hold in one file; give a smaller model")
         model = onnx.load(str(path))
+        model = without_nms(with_one_input(model))
         check_operators(model)
         onnx.checker.check_model(model)
     except OSError as error:
@@ -109,7 +112,10 @@ def model_input(model: onnx.ModelProto) -> Tensor:
     inputs = [describe(value) for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         seen = ", ".join(tensor.name for tensor in inputs) or "none"
-        raise ModelError(f"a detector has one input, the picture; this model has {len(inputs)} ({seen})")
+        raise ModelError(
+            f"a detector has one input, the picture; this model has {len(inputs)} ({seen}): export it with the others "
+            "as constants, and with a fixed size of the picture"
+        )
     if inputs[0].dtype == "uint8" and any(node.name.startswith(OUR_PREFIX) for node in model.graph.node):
         raise ModelError("this graph was finished by sightd already; give the model as it was exported")
     if inputs[0].dtype != "float32" or len(inputs[0].shape) != 4:
@@ -162,7 +168,7 @@ def rename_tensors(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 def drop_unused_weights(graph: onnx.GraphProto) -> None:
     """Remove the weights that no node reads, in place."""
-    read = _read_by(graph) | {value.name for value in graph.output}
+    read = read_by(graph) | {value.name for value in graph.output}
     kept = [weight for weight in graph.initializer if weight.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)
@@ -189,13 +195,6 @@ def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             f"the model has opset {opset} and can't be converted to {target} ({reason}): "
             f"export it again with opset {_MIN_OPSET} to {_MAX_OPSET}"
         ) from error
-
-
-def _read_by(graph: onnx.GraphProto) -> Set[str]:
-    """The tensors that nodes read, bodies of If and Loop included."""
-    read = {tensor for node in graph.node for tensor in node.input}
-    bodies = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
-    return read.union(*(_read_by(body) for body in bodies))
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import os
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -11,10 +11,10 @@ import onnx
 from sightd.errors import ModelError
 
 from .graph import metadata
+from .labels_file import names_in_order, read_names
+from .ultralytics import literal
 
 __all__ = ["COCO80", "read_labels", "resolve_labels"]
-
-_MAX_BYTES = 1 << 20
 
 _COCO80 = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
@@ -25,23 +25,30 @@ _COCO80 = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO80: Tuple[str, ...] = tuple(_COCO80.split(","))
+#: COCO's category numbers that have no category; DETR's and TensorFlow's models have a class for each all the same.
+_COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+def _coco_by_number() -> Tuple[str, ...]:
+    """The names of COCO's categories 0 to 90 by number; 0 is none."""
+    names = iter(COCO80)
+    return ("background", *(f"unused-{n}" if n in _COCO_GAPS else next(names) for n in range(1, 91)))
+
+
+#: Name -> class names: the 80 categories, the numbers 1 to 90 (TensorFlow, torchvision), 0 to 90 (DETR, RF-DETR).
+_PRESETS = {"coco80": COCO80, "coco90": _coco_by_number()[1:], "coco91": _coco_by_number()}
 
 
 def read_labels(value: str) -> List[str]:
-    """Class names from a preset's name ("coco80") or a file with one a line.
+    """Class names from a preset's name ("coco80", "coco90", "coco91") or a file (see :func:`read_names`).
 
     :raises ModelError: neither, or the file can't be read.
     """
-    if value == "coco80":
-        return list(COCO80)
-    path = Path(value)
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ModelError(f"{path}: larger than 1 MiB, this is no list of class names")
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"labels {value!r}: neither coco80 nor a readable text file ({error})") from error
-    return [line.strip() for line in lines if line.strip()]
+    if value in _PRESETS:
+        return list(_PRESETS[value])
+    if not os.path.exists(value):  # noqa: PTH110 - pathlib's fails on what is too long for a name
+        raise ModelError(f"labels {value!r}: neither one of {', '.join(_PRESETS)} nor a file")
+    return read_names(Path(value))
 
 
 def resolve_labels(model: onnx.ModelProto, classes: Optional[int], given: Optional[Sequence[str]]) -> List[str]:
@@ -50,25 +57,30 @@ def resolve_labels(model: onnx.ModelProto, classes: Optional[int], given: Option
     :param classes: what the head predicts; None where it can't be told.
     :raises ModelError: no names anywhere, or not as many as classes.
     """
-    labels = list(given) if given is not None else _metadata_names(model)
-    if labels is None:
-        hint = "; for a model trained on COCO: --labels coco80" if classes == len(COCO80) else ""
-        raise ModelError(f"the model has no class names inside: give a file with one a line by --labels{hint}")
-    if not labels or (classes is not None and len(labels) != classes):
-        raise ModelError(f"{len(labels)} class names for a model of {classes or 'unknown'} classes: give one a class")
-    return labels
+    if given is None:
+        return _own_labels(model, classes)
+    labels, own = list(given), names_in_order(literal(model, "names"))
+    expected = len(own) if classes is None and own else classes
+    if labels and expected in (None, len(labels)):
+        return labels
+    hint = ": leave --labels out, the model names them itself" if own and len(own) == expected else ": give one a class"
+    raise ModelError(f"{len(labels)} class names for a model of {expected or 'unknown'} classes{hint}")
 
 
-def _metadata_names(model: onnx.ModelProto) -> Optional[List[str]]:
+def _own_labels(model: onnx.ModelProto, classes: Optional[int]) -> List[str]:
     text = metadata(model, "names")
     if text is None:
-        return None
-    try:
-        names = ast.literal_eval(text[:_MAX_BYTES])
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ModelError("metadata 'names' can't be read: give the class names by --labels") from error
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, (list, tuple)):
-        raise ModelError("metadata 'names' is neither a list nor numbered from 0: give the class names by --labels")
-    return [str(name) for name in names]
+        fitting = [name for name, names in _PRESETS.items() if len(names) == classes]
+        hint = f"; for a model trained on COCO: --labels {fitting[0]}" if fitting else ""
+        raise ModelError(f"the model has no class names inside: give a file with one a line by --labels{hint}")
+    labels = names_in_order(literal(model, "names"))
+    if not labels:
+        raise ModelError(
+            "metadata 'names' can't be read, or is neither a list nor numbered from 0: give the class names by --labels"
+        )
+    if classes is not None and len(labels) != classes:
+        raise ModelError(
+            f"metadata 'names' has {len(labels)} class names, but the model's outputs have {classes} classes: if the "
+            "head was recognised wrongly name it with --head, else give the class names by --labels"
+        )
+    return labels

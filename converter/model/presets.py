@@ -14,15 +14,25 @@ from sightd.errors import ModelError
 from sightd.types import InputSpec
 
 from .graph import metadata, model_input
+from .ultralytics import metadata_size
 
 __all__ = ["INPUT_SPEC_KEY", "PRESETS", "input_size", "resolve_spec"]
 
 #: ONNX metadata that holds fields of InputSpec as a JSON object.
 INPUT_SPEC_KEY = "sightd.input_spec"
 
+_RGB_0_1: Mapping[str, object] = {"channel_order": "rgb", "scale": 1 / 255}
+_LETTERBOX: Mapping[str, object] = {"resize": "letterbox-centre", "pad_value": 114, **_RGB_0_1}
+
 #: Head preset -> fields of InputSpec; size and layout come from the graph.
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "yolox": {"resize": "letterbox-topleft", "pad_value": 114, "channel_order": "bgr"},
+    "yolov5": _LETTERBOX,
+    "yolov5-raw": _LETTERBOX,
+    "yolov6": _LETTERBOX,
+    "yolov8": _LETTERBOX,
+    "yolov8-raw": _LETTERBOX,
+    "end-to-end": _LETTERBOX,
     "centernet-distances": {"resize": "stretch", "channel_order": "rgb"},
     "centernet": {
         "resize": "letterbox-centre",
@@ -33,7 +43,23 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "std": (0.289, 0.274, 0.278),
     },
     "fastestdet": {"resize": "stretch", "interpolation": "area", "channel_order": "bgr", "scale": 1 / 255},
-    "boxes-scores": {"resize": "letterbox-centre", "pad_value": 114, "channel_order": "rgb", "scale": 1 / 255},
+    "detr": {"resize": "stretch", **_RGB_0_1},
+    "detr-imagenet": {"resize": "stretch", **_RGB_0_1, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "detr-postprocessed": {"resize": "stretch", **_RGB_0_1},
+    "nanodet": {
+        "resize": "stretch",
+        "channel_order": "bgr",
+        "mean": (103.53, 116.28, 123.675),
+        "std": (57.375, 57.12, 58.395),
+    },
+    # MobileNet's -1..1: TensorFlow and torchvision's SSDLite.
+    "ssd": {"resize": "stretch", "channel_order": "rgb", "scale": 1 / 127.5, "mean": (1, 1, 1)},
+    "ssd-vgg": {"resize": "stretch", "channel_order": "rgb", "mean": (123, 117, 104)},
+    "ssd-pytorch": {"resize": "stretch", "channel_order": "rgb", "mean": (127, 127, 127), "std": (128, 128, 128)},
+    # The graph does the rest.
+    "tf-detections": {"resize": "stretch", "channel_order": "rgb"},
+    "nms": _LETTERBOX,
+    "boxes-scores": _LETTERBOX,
 }
 
 
@@ -48,7 +74,7 @@ def input_size(model: onnx.ModelProto, overrides: Mapping[str, object]) -> Tuple
     if len(layouts) != 1:
         raise ModelError(f"the input {tensor} has no axis of 3 channels, or two: export the model with a fixed size")
     rows, columns = (tensor.shape[2], tensor.shape[3]) if layouts == ["nchw"] else (tensor.shape[1], tensor.shape[2])
-    wanted = {**_metadata_spec(model), **overrides} if None in (rows, columns) else overrides
+    wanted = {**metadata_size(model), **_metadata_spec(model), **overrides} if None in (rows, columns) else overrides
     return _dimension("width", columns, wanted), _dimension("height", rows, wanted), layouts[0]
 
 

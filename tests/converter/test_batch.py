@@ -58,6 +58,15 @@ def expanded(batch: Batch) -> onnx.ModelProto:
     return net.model([net.add("Expand", pooled, net.constant([1, 8, ROWS, COLUMNS]))])
 
 
+def halved(batch: Batch) -> onnx.ModelProto:
+    """Torch's chunk() as it is traced: where the half ends is computed, and shape inference knows no division."""
+    net = Net(batch)
+    features = net.backbone("input")
+    channels = net.add("Gather", net.add("Shape", features), net.constant([1]), axis=0)
+    half = net.add("Slice", features, net.constant([0]), net.add("Div", channels, net.constant([2])), net.constant([1]))
+    return net.model([net.add("Reshape", half, net.constant([1, 4, -1]))])
+
+
 @pytest.mark.parametrize("batch", [1, "N"])
 @pytest.mark.parametrize(
     "build",
@@ -69,6 +78,7 @@ def expanded(batch: Batch) -> onnx.ModelProto:
         channel_shuffle,
         resized,
         expanded,
+        halved,
         yolox,
     ],
 )

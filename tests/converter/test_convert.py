@@ -6,7 +6,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Set
 
 import cv2
 import numpy as np
@@ -21,9 +21,12 @@ from converter.verdict import Outcome
 from sightd.bundle import OutputSpec, open_bundle
 from sightd.engines import EngineOptions, open_engine
 from sightd.errors import BundleError, CalibrationError, ModelError
+from sightd.types import Image
 from tests.parts.blobs import LABELS, blob_detector, blob_picture, write_blob_pictures
+from tests.parts.blobs_yolov8 import blob_yolov8
 from tests.parts.daemon import command
-from tests.parts.models import yolov8_like
+from tests.parts.families import make_family_model
+from tests.parts.models import Net
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,16 @@ def test_the_manifest_tells_the_whole_story_and_the_picture_is_there(request_: R
     assert not list(request_.out.parent.glob(".sightd-convert-*"))
 
 
+def test_a_model_that_finds_each_object_once_gets_no_nms_on_the_host(request_: Request, tmp_path: Path) -> None:
+    assert convert(replace(request_, max_trials=1), Silent()).bundle.manifest.output.nms_iou == 0.45
+    path, labels = tmp_path / "detr.onnx", tmp_path / "three.txt"
+    path.write_bytes(make_family_model("detr").SerializeToString())
+    labels.write_text("a\nb\nc")
+    detr = replace(request_, model=path, labels=str(labels), out=tmp_path / "detr", max_trials=1)
+    manifest = convert(detr, Silent()).bundle.manifest
+    assert (manifest.head, manifest.output.nms_iou, manifest.output.candidates) == ("detr", 1.0, 100)
+
+
 def test_a_dead_detector_is_never_called_agreeing(request_: Request, tmp_path: Path) -> None:
     dead = blob_detector(tmp_path / "dead.onnx", dead=True)
     result = convert(replace(request_, model=dead), Silent())
@@ -104,7 +117,8 @@ def test_an_empty_calibration_set_is_an_error_that_says_what_to_do(request_: Req
 
 def test_an_unknown_layout_is_an_error_that_lists_what_is_supported(request_: Request, tmp_path: Path) -> None:
     path = tmp_path / "unknown.onnx"
-    path.write_bytes(yolov8_like().SerializeToString())
+    net = Net("N")
+    path.write_bytes(net.model([net.conv(net.backbone("input"), 8, 3)]).SerializeToString())
     with pytest.raises(ModelError, match=r"(?s)yolox.*centernet.*boxes-scores"):
         convert(replace(request_, model=path), Silent())
 
@@ -154,3 +168,22 @@ def test_the_same_frames_and_seed_give_the_same_engine(request_: Request, tmp_pa
     if first.verdict.outcome is second.verdict.outcome:
         assert first.bundle.manifest.engine.sha256 == second.bundle.manifest.engine.sha256
     assert np.array_equal(*(found_by(r.bundle.folder, range(1))[0].classes for r in (first, second)))
+
+
+def test_a_yolov8_as_ultralytics_exports_it_needs_no_option(request_: Request, tmp_path: Path) -> None:
+    model = blob_yolov8(tmp_path / "yolov8n.onnx")
+    arguments = ["--calibration", str(request_.calibration), "--out", str(request_.out)]
+    done = subprocess.run(command("convert", str(model), *arguments), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "INT8 agrees with the float model" in done.stdout
+    manifest = open_bundle(request_.out).manifest
+    assert (manifest.head, manifest.labels) == ("yolov8", LABELS)
+    assert (manifest.input.resize, manifest.input.channel_order) == ("letterbox-centre", "rgb")
+    truth = [colours(blob_picture(seed)) for seed in range(1000, 1004)]
+    assert [set(found.classes.tolist()) for found in found_by(request_.out, range(1000, 1004))] == truth
+
+
+def colours(picture: Image) -> Set[int]:
+    """The classes that a picture shows."""
+    red, green = picture[:, :, 2] > 128, picture[:, :, 1] > 128
+    return {class_id for class_id, shown in ((0, red), (1, green & ~red)) if shown.any()}

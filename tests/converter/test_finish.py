@@ -26,9 +26,9 @@ from tests.parts.models import (
     boxes_scores,
     centernet_distances,
     make_variant,
-    yolov8_like,
     yolox,
 )
+from tests.parts.yolo_models import yolov8
 
 LABELS = ["a", "b", "c"]
 
@@ -228,16 +228,20 @@ def test_prediction_layers_and_what_is_behind_stay_float() -> None:
 
 
 def test_a_distributions_convolution_is_not_the_prediction_layer() -> None:
-    model = yolov8_like()
+    model = yolov8()
     kept = [node for node in model.graph.node if node.name in head_nodes(model) and node.op_type == "Conv"]
     channels = sorted(onnx.numpy_helper.to_array(weight).shape[0] for weight in _weights(model, kept))
-    assert channels == [1, 1, 1, 3, 3, 3, 64, 64, 64]
+    assert channels == [1, 3, 3, 3, 64, 64, 64]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "ap"),
-    [("yolox_nano/yolox_nano.onnx", 0.290), ("centernet_mbv3/centernet_mbv3_512.onnx", 0.286)],
+    [
+        ("yolox_nano/yolox_nano.onnx", 0.290),
+        ("centernet_mbv3/centernet_mbv3_512.onnx", 0.286),
+        ("fastestdet/FastestDet.onnx", 0.162),
+    ],
 )
 def test_real_models_reach_their_accuracy(assets: Path, file: str, ap: float) -> None:
     pytest.importorskip("pycocotools")
@@ -257,6 +261,15 @@ def test_real_models_reach_their_accuracy(assets: Path, file: str, ap: float) ->
 
     folder = assets / "images" / "coco_val_dev100"
     assert evaluate(detect, folder / "images", folder / "instances.json", batch=4) == pytest.approx(ap, abs=0.003)
+
+
+@pytest.mark.slow
+def test_fastestdets_reference_figure_is_that_of_class_blind_nms(assets: Path) -> None:
+    pytest.importorskip("pycocotools")
+    from bench.fastestdet import average_precision
+
+    assert average_precision("linear", class_wise=False) == pytest.approx(0.152, abs=0.003)
+    assert average_precision("linear", class_wise=True) == pytest.approx(0.162, abs=0.003)
 
 
 def _dims(value: onnx.ValueInfoProto) -> Any:

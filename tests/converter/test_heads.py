@@ -31,8 +31,8 @@ def signature(
 @pytest.mark.parametrize(
     ("outputs", "family", "expected"),
     [
-        ([("o", (1, 168, 85))], "yolox", {"strides": (8, 16, 32), "classes": 80, "anchors": 168}),
-        ([("o", (1, 170, 6))], "yolox", {"strides": (8, 16, 32, 64), "classes": 1}),
+        ([("o", (1, 168, 85))], "yolox", {"classes": 80, "anchors": 168}),
+        ([("o", (1, 170, 6))], "yolox", {"classes": 1, "anchors": 170}),
         ([("h", (1, 16, 32, 80)), ("b", (1, 16, 32, 4))], "centernet", {"stride": 4, "channels_last": True}),
         ([("b", (1, 4, 8, 16)), ("h", (1, 3, 8, 16))], "centernet", {"stride": 8, "places": (1, 0), "classes": 3}),
         ([("h", (2, 1, 16, 32)), ("r", (2, 2, 16, 32)), ("wh", (2, 2, 16, 32))], "centernet", {"places": (0, 2, 1)}),
@@ -53,7 +53,7 @@ def test_a_layout_is_recognised_by_its_outputs(outputs: Outputs, family: str, ex
     [
         [("a grid without a softmax", (1, 85, 4, 8))],
         [("yolov5", (1, 504, 85))],
-        [("yolov8", (1, 84, 168))],
+        [("yolov8 of another grid", (1, 84, 169))],
         [("no classes", (1, 168, 5))],
         [("end to end", (1, 100, 6))],
         [("b", (1, 9, 4)), ("s", (1, 8, 7))],
@@ -74,9 +74,17 @@ def test_anything_else_is_refused_with_what_was_seen_and_what_is_supported(outpu
     assert "--head" in message
 
 
-def test_as_many_anchors_behind_a_distribution_are_another_family() -> None:
-    with pytest.raises(ModelError, match="no layout known"):
-        detect(signature(("yolov8", (1, 168, 84)), behind=("Softmax", "Sigmoid")))
+@pytest.mark.parametrize(
+    ("behind", "family"),
+    [
+        (["Sigmoid"], "yolox"),
+        (["Sigmoid", "Exp", "Sub"], "yolox"),
+        (["Sigmoid", "Softmax"], "yolov8"),
+        (["Sigmoid", "Sub"], "yolov8"),
+    ],
+)
+def test_as_many_anchors_are_told_apart_by_how_the_boxes_were_made(behind: Sequence[str], family: str) -> None:
+    assert detect(signature(("o", (1, 168, 84)), behind=behind)) == family
 
 
 def test_a_named_head_that_does_not_fit_says_what_it_needs_and_what_it_got() -> None:

@@ -22,7 +22,6 @@ __all__ = [
     "centernet_distances",
     "fastestdet",
     "make_variant",
-    "yolov8_like",
     "yolox",
 ]
 
@@ -40,6 +39,8 @@ class Net:
         self.weights: List[onnx.TensorProto] = []
         shape = [batch, 3, HEIGHT, WIDTH] if layout == "nchw" else [batch, HEIGHT, WIDTH, 3]
         self.input = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        #: Inputs beside the picture.
+        self.more_inputs: List[onnx.ValueInfoProto] = []
         self.random = np.random.default_rng(7)
 
     def add(self, operator: str, *inputs: str, output: Optional[str] = None, **attributes: Any) -> str:
@@ -70,7 +71,7 @@ class Net:
         """The model; shapes of the outputs are left to be inferred, element types are given."""
         kinds = [TensorProto.INT64 if name.startswith("int") else TensorProto.FLOAT for name in outputs]
         infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(outputs, kinds)]
-        graph = helper.make_graph(self.nodes, "tiny", [self.input], infos, self.weights)
+        graph = helper.make_graph(self.nodes, "tiny", [self.input, *self.more_inputs], infos, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=7)
         helper.set_model_props(model, dict(metadata or {}))
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -146,20 +147,6 @@ def fastestdet(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
     rows = net.add("Transpose", net.conv(features, 8, classes), perm=[0, 3, 2, 1])
     soft = net.add("Transpose", net.add("Softmax", rows, axis=3), perm=[0, 3, 2, 1])
     return net.model([net.add("Concat", objectness, net.conv(features, 8, 4), soft, axis=1)])
-
-
-def yolov8_like(classes: int = 3) -> onnx.ModelProto:
-    """[B, A, 4 + C] with a distribution focal loss: as many anchors as YOLOX, but no objectness."""
-    net = Net("N")
-    features, levels = net.backbone("input"), []
-    for stride in (8, 16, 32):
-        level = net.conv(features, 8, 8, stride=stride // 8) if stride > 8 else features
-        bins = net.add("Reshape", net.conv(level, 8, 64), net.constant([0, 4, 16, -1]))
-        soft = net.add("Softmax", net.add("Transpose", bins, perm=[0, 2, 1, 3]), axis=1)
-        sides = net.add("Reshape", net.conv(soft, 16, 1), net.constant([0, 4, -1]))
-        scores = net.add("Reshape", net.add("Sigmoid", net.conv(level, 8, classes)), net.constant([0, classes, -1]))
-        levels.append(net.add("Concat", sides, scores, axis=1))
-    return net.model([net.add("Transpose", net.add("Concat", *levels, axis=2), perm=[0, 2, 1])])
 
 
 #: Every layout that a head reads, by name: see make_variant().
