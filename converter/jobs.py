@@ -14,7 +14,7 @@ from sightd.settings.strict_yaml import read_document
 
 __all__ = ["MODEL_SUFFIXES", "Job", "job_file", "job_key", "read_job"]
 
-MODEL_SUFFIXES = (".onnx", ".pt", ".pth")
+MODEL_SUFFIXES = (".onnx", ".pt", ".pt2", ".pth", ".torchscript")
 _MAX_BYTES = 256 << 10
 
 

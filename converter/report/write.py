@@ -57,7 +57,7 @@ def _data(evidence: Evidence, workshop: Workshop, manifest: Manifest) -> ReportD
         sizes=_sizes(evidence, workshop),
         command=redact(evidence.request.command),
         request=_asked(evidence),
-        notes=[*evidence.finished.notes, *evidence.floats.notes],
+        notes=evidence.notes,
         engines=_engines(evidence, workshop),
     )
 
