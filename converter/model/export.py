@@ -233,7 +233,8 @@ def _run(module: nn.Module, images: Tensor) -> _Outputs:
     import torch
 
     try:
-        with torch.no_grad():
+        # Optimising TorchScript for a handful of runs was seen to take minutes.
+        with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # documented
             return [output.numpy() for output in module(images)]
     except Exception as error:  # the user's own code runs here
         raise ModelError(f"the model fails on an input of {tuple(images.shape)}: {first_lines(error)}") from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wanted", "check_dynamo", "scripted", "write_by_dynamo", "write_by_scripting", "write_by_tracing"]
 
+_DYNAMO_OPSET = 18
 _DYNAMO_EXTRA = "pip install 'sightd[dynamo]'"
 
 
@@ -29,6 +30,7 @@ class Wanted:
     """The file that is to be written."""
 
     out: Path
+    #: Of what torchscript writes.
     opset: int
     #: Pictures to trace with, [B, 3, H, W].
     images: Tensor
@@ -63,7 +65,7 @@ def write_by_scripting(module: nn.Module, wanted: Wanted) -> None:
 
 
 def write_by_dynamo(module: nn.Module, wanted: Wanted) -> None:
-    """torch.export's graph, translated by onnxscript; its opset may be later than the one wanted.
+    """torch.export's graph, translated by onnxscript, which has no opset before 18: finishing brings it down.
 
     :raises ModelError: torch can't.
     """
@@ -76,7 +78,7 @@ def write_by_dynamo(module: nn.Module, wanted: Wanted) -> None:
             (wanted.images,),
             str(wanted.out),
             dynamo=True,
-            opset_version=wanted.opset,
+            opset_version=_DYNAMO_OPSET,
             input_names=["input"],
             output_names=list(wanted.outputs),
             external_data=False,
