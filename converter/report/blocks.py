@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
@@ -38,9 +39,16 @@ _ACTIVATIONS = frozenset(
 )
 _ELEMENTWISE = _ACTIVATIONS | {"Add", "Cast", "Div", "Erf", "Exp", "Mul", "Neg", "Pow", "Sqrt", "Sub"}
 _MOVING = frozenset(["Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
-#: x times a function of x, known by the operators between x and the product.
-_GATES = {("Sigmoid",): "SiLU", ("HardSigmoid",): "HardSwish", ("Add", "Clip", "Div"): "HardSwish"}
-_GATES = {**_GATES, ("Softplus", "Tanh"): "Mish", ("Div", "Erf", "Add"): "GELU", ("Mul", "Erf", "Add"): "GELU"}
+#: A tensor times a function of itself, by the operators on both ways to the product, sorted.
+_GATES = {
+    ("Sigmoid",): "SiLU",
+    ("HardSigmoid",): "HardSwish",
+    ("Add", "Clip", "Mul"): "HardSwish",
+    ("Add", "Clip", "Div"): "HardSwish",
+    ("Softplus", "Tanh"): "Mish",
+    ("Add", "Div", "Erf"): "GELU",
+    ("Add", "Erf", "Mul"): "GELU",
+}
 _SHOWN = 3
 #: The parts that finishing adds beside the head family's decoding.
 _OURS = {"input": "prepare pixels", "best": "keep the best"}
@@ -120,7 +128,7 @@ class _Folding:
             for place, value in enumerate(self._graph.output)
             if value.name in source
         ]
-        return made, [edge for edge in dict.fromkeys(edges) if edge.source != edge.target]
+        return _in_order(made, [edge for edge in dict.fromkeys(edges) if edge.source != edge.target])
 
     def _open(self, node: onnx.NodeProto) -> None:
         """A new block with *node*, and with what only follows it."""
@@ -145,7 +153,7 @@ class _Folding:
     def _following(self, tensor: str, after_weights: bool) -> Tuple[List[onnx.NodeProto], str]:
         """The nodes that do nothing but go on with *tensor*, and what to call them; none where it parts."""
         readers = [] if tensor in self._outputs else self._readers.get(tensor, [])
-        gate, name = self._gate(tensor, readers)
+        gate, name = self._gate(readers)
         if gate:
             return gate, name
         fits = _ELEMENTWISE | {"BatchNormalization"} if after_weights else _ELEMENTWISE | _MOVING
@@ -155,19 +163,26 @@ class _Folding:
             return [], ""
         return readers, "" if after_weights and readers[0].op_type not in _ACTIVATIONS else readers[0].op_type
 
-    def _gate(self, tensor: str, readers: Sequence[onnx.NodeProto]) -> Tuple[List[onnx.NodeProto], str]:
-        """A tensor times a function of itself, as one activation."""
-        product = next((node for node in readers if node.op_type == "Mul"), None)
-        if len(readers) != 2 or product is None:
+    def _gate(self, readers: Sequence[onnx.NodeProto]) -> Tuple[List[onnx.NodeProto], str]:
+        """The activation that the two readers of a tensor are, where their ways meet in a product; else none."""
+        if len(readers) != 2:
             return [], ""
-        chain = [next(node for node in readers if node is not product)]
-        while chain[-1].output[0] not in product.input and len(chain) < _SHOWN:
-            after = self._readers.get(chain[-1].output[0], [])
-            if len(after) != 1 or self._flowing(after[0]) != [chain[-1].output[0]]:
-                return [], ""
-            chain.append(after[0])
-        name = _GATES.get(tuple(node.op_type for node in chain))
-        return ([*chain, product], name) if name and chain[-1].output[0] in product.input else ([], "")
+        (one, product), (other, end) = (self._way(reader) for reader in readers)
+        name = _GATES.get(tuple(sorted(node.op_type for node in (*one, *other))))
+        if name is None or product.name != end.name or product.op_type != "Mul":
+            return [], ""
+        return [*one, *other, product], name
+
+    def _way(self, node: onnx.NodeProto) -> Tuple[List[onnx.NodeProto], onnx.NodeProto]:
+        """The element-wise nodes from *node* on, one after the other, and the first that is none."""
+        passed: List[onnx.NodeProto] = []
+        while node.op_type in _ELEMENTWISE and len(self._flowing(node)) == 1 and len(passed) < _SHOWN:
+            readers = self._readers.get(node.output[0], [])
+            if len(readers) != 1:
+                break
+            passed.append(node)
+            node = readers[0]
+        return passed, node
 
     def _flowing(self, node: onnx.NodeProto) -> List[str]:
         """The inputs that come from pictures: no weights, no shapes."""
@@ -185,6 +200,26 @@ class _Folding:
             shape,
             tuple(node.name for node in members),
         )
+
+
+def _in_order(made: Sequence[Block], edges: Sequence[Edge]) -> Tuple[List[Block], List[Edge]]:
+    """The blocks so that each comes after all that it reads: a block may hold a node from before another's."""
+    readers: Dict[int, List[int]] = {}
+    missing = [0] * len(made)
+    for edge in edges:
+        readers.setdefault(edge.source, []).append(edge.target)
+        missing[edge.target] += 1
+    ready = [place for place, count in enumerate(missing) if count == 0]
+    order: List[int] = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for reader in readers.get(order[-1], []):
+            missing[reader] -= 1
+            if missing[reader] == 0:
+                heapq.heappush(ready, reader)
+    order += [place for place, count in enumerate(missing) if count > 0]  # two that read each other
+    place_of = {place: index for index, place in enumerate(order)}
+    return [made[place] for place in order], [Edge(place_of[edge.source], place_of[edge.target]) for edge in edges]
 
 
 def _static_tensors(graph: onnx.GraphProto) -> Set[str]:
