@@ -152,8 +152,8 @@ def _write_one_that_agrees(
         if batch is None:
             return name
         told = (
-            f"the exported ONNX model differs from PyTorch at batch {batch}: its forward depends on values or on the "
-            "batch it was traced with (Python ifs, int() of a shape); change that, or export it yourself"
+            f"the exported ONNX model differs from PyTorch at batch {batch} ({name}): its forward depends on values or "
+            "on the batch it was traced with (Python ifs, int() of a shape); change that, or export it yourself"
         )
     raise ModelError(told)
 
@@ -198,7 +198,7 @@ def _leaves(value: object) -> Iterator[Tensor]:
 
 
 def _images(known: Optional[Tuple[int, int]], size: Optional[Tuple[int, int]], path: Path) -> Tensor:
-    """Pictures to compare with, [4, 3, H, W]."""
+    """Pictures to compare with, [4, 3, H, W] of 0..1: of 0..255 scores may saturate, and TopK among equals is luck."""
     import torch
 
     width, height = _check_size(size or known, path)

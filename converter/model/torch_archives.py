@@ -60,9 +60,8 @@ def open_torchscript(path: Path) -> TorchModel:
             "copy it again, or install the PyTorch that saved it"
         ) from error
     for_inference = module.eval() if hasattr(module, "training") else module  # a frozen one has no modes left
-    config = _config(path)
-    size = _config_size(config)
-    return TorchModel(for_inference.float(), True, size, _told(config), _half_notes(module))
+    config, notes = _config(path), _half_notes(module)
+    return TorchModel(for_inference.float(), True, _config_size(config), _told(config), notes)
 
 
 def open_program(path: Path) -> TorchModel:
