@@ -20,7 +20,7 @@ from .session import Session
 
 __all__ = ["as_float32"]
 
-_HALF = frozenset([TensorProto.FLOAT16, TensorProto.BFLOAT16])
+_HALF = frozenset([TensorProto.FLOAT16])
 _WHOLE = frozenset([TensorProto.UINT8])
 #: Attributes that name the element type of what a node makes.
 _TYPES = ("dtype", "to")
