@@ -59,6 +59,20 @@ def test_weights_beside_the_file_are_read(tmp_path: Path) -> None:
         load_onnx(path)
 
 
+def test_a_later_version_of_the_file_format_is_read(tmp_path: Path) -> None:
+    model = yolox(opset=13)
+    model.ir_version = 99
+    read = load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+    np.testing.assert_array_equal(Session(read).run(SAMPLE)[0], Session(yolox(opset=13)).run(SAMPLE)[0])
+
+
+def test_an_opset_of_the_future_says_what_to_do(tmp_path: Path) -> None:
+    model = yolox(opset=13)
+    model.opset_import[0].version = 999
+    with pytest.raises(ModelError, match=r"opset 999 is later than onnx .* knows .*install a newer onnx, or export"):
+        load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+
+
 def test_an_invalid_graph_is_refused(tmp_path: Path) -> None:
     model = yolox()
     model.graph.node[0].input[0] = "nowhere"
