@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, Sequence, Set, Tuple
 
 import onnx
-from onnx import helper
 
 from ..model.graph import OUR_PREFIX
+from .block_titles import gate_name, joined, operator_title
 
 __all__ = ["KINDS", "Block", "Edge", "blocks"]
 
@@ -39,17 +39,7 @@ _ACTIVATIONS = frozenset(
 )
 _ELEMENTWISE = _ACTIVATIONS | {"Add", "Cast", "Div", "Erf", "Exp", "Mul", "Neg", "Pow", "Sqrt", "Sub"}
 _MOVING = frozenset(["Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
-#: A tensor times a function of itself, by the operators on both ways to the product, sorted.
-_GATES = {
-    ("Sigmoid",): "SiLU",
-    ("HardSigmoid",): "HardSwish",
-    ("Add", "Clip", "Mul"): "HardSwish",
-    ("Add", "Clip", "Div"): "HardSwish",
-    ("Softplus", "Tanh"): "Mish",
-    ("Add", "Div", "Erf"): "GELU",
-    ("Add", "Erf", "Mul"): "GELU",
-}
-_SHOWN = 3
+_LONGEST_WAY = 3
 #: The parts that finishing adds beside the head family's decoding.
 _OURS = {"input": "prepare pixels", "best": "keep the best"}
 
@@ -136,14 +126,14 @@ class _Folding:
         if part:
             self._add([one for one in self._nodes if _our_part(one) == part], _OURS.get(part, f"decode {part}"))
             return
-        members, words = [node], [_title(node, self._weights)]
+        members, words = [node], [operator_title(node, self._weights)]
         while len(members[-1].output) == 1:
             following, word = self._following(members[-1].output[0], node.op_type in _WEIGHING)
             if not following:
                 break
             members += following
             words.append(word)
-        self._add(members, _joined(words))
+        self._add(members, joined(words))
 
     def _add(self, members: List[onnx.NodeProto], title: str) -> None:
         self._block_of.update((node.name, len(self._members)) for node in members)
@@ -168,15 +158,15 @@ class _Folding:
         if len(readers) != 2:
             return [], ""
         (one, product), (other, end) = (self._way(reader) for reader in readers)
-        name = _GATES.get(tuple(sorted(node.op_type for node in (*one, *other))))
-        if name is None or product.name != end.name or product.op_type != "Mul":
+        name = gate_name(node.op_type for node in (*one, *other))
+        if not name or product.name != end.name or product.op_type != "Mul":
             return [], ""
         return [*one, *other, product], name
 
     def _way(self, node: onnx.NodeProto) -> Tuple[List[onnx.NodeProto], onnx.NodeProto]:
         """The element-wise nodes from *node* on, one after the other, and the first that is none."""
         passed: List[onnx.NodeProto] = []
-        while node.op_type in _ELEMENTWISE and len(self._flowing(node)) == 1 and len(passed) < _SHOWN:
+        while node.op_type in _ELEMENTWISE and len(self._flowing(node)) == 1 and len(passed) < _LONGEST_WAY:
             readers = self._readers.get(node.output[0], [])
             if len(readers) != 1:
                 break
@@ -246,26 +236,3 @@ def _our_part(node: onnx.NodeProto) -> str:
     """What sightd has put this node into the graph for: "input", the head's family, "best"; "" for the model's own."""
     part = str(node.name)[len(OUR_PREFIX) :].partition("/")[0] if node.name.startswith(OUR_PREFIX) else ""
     return "" if part == "batch" else part
-
-
-def _title(node: onnx.NodeProto, weights: Mapping[str, Sequence[int]]) -> str:
-    """The operator with what tells it from others of its kind: "Conv 3×3 /2"."""
-    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    dims = list(weights.get(node.input[1], ())) if len(node.input) > 1 else []
-    kernel = given.get("kernel_shape") or (dims[2:] if node.op_type in _WEIGHING else [])
-    words = [str(node.op_type)]
-    if node.op_type == "Conv" and given.get("group", 1) > 1:
-        words[0] = "Depthwise" if dims[1:2] == [1] else "Grouped conv"
-    if kernel:
-        words.append("×".join(map(str, kernel)))
-    strides = given.get("strides") or [1]
-    if max(strides) > 1:
-        words.append(f"/{max(strides)}")
-    return " ".join(words)
-
-
-def _joined(words: Iterable[str]) -> str:
-    """The words once each where they repeat, and not too many."""
-    told = [word for word in words if word]
-    kept = [word for place, word in enumerate(told) if place == 0 or word != told[place - 1]]
-    return " ".join(kept[:_SHOWN]) + (" …" if len(kept) > _SHOWN else "")
