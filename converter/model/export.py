@@ -118,7 +118,13 @@ def _opened(path: Path, factory: str, size: Optional[Tuple[int, int]], exporter:
         check_dynamo()
     if found is ModelFormat.TORCHSCRIPT:
         return open_torchscript(path)
-    return open_program(path) if found is ModelFormat.PROGRAM else TorchModel(module_with_weights(path, factory).eval())
+    if found is not ModelFormat.PROGRAM:
+        return TorchModel(module_with_weights(path, factory).eval())
+    program = open_program(path)
+    if size not in (None, program.size):
+        fixed = "x".join(map(str, program.size or ()))
+        raise ModelError(f"{path}: the program's input is fixed at {fixed}: leave --size out")
+    return program
 
 
 def _attempts(

@@ -65,7 +65,12 @@ def graph(svg: Html) -> Html:
         "The finished model with the precision that each block computes in. Rest the pointer on a block for the names "
         "of its nodes; the file graph.svg in the bundle is the same picture, and is not printed with this page."
     )
-    return heading("Graph", "graph", tag("p", told), tag("div", svg, class_="graph", tabindex=0, role="region"))
+    return heading(
+        "Graph",
+        "graph",
+        tag("p", told),
+        tag("div", svg, class_="graph", tabindex=0, role="region", aria_label="Graph of the model"),
+    )
 
 
 def calibration(data: ReportData, sheet: str) -> Html:

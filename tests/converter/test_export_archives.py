@@ -167,6 +167,13 @@ def test_a_program_of_a_fixed_larger_batch_is_told_how_to_be_exported(tmp_path: 
         exported(path)
 
 
+def test_a_program_has_its_size(tmp_path: Path, module: Any) -> None:
+    path = saved_program(tmp_path / "model.pt2", module, 2, dynamic=True)
+    with pytest.raises(ModelError, match="fixed at 96x96: leave --size out"):
+        exported(path, size=(64, 64))
+    assert exported(path, size=(SIZE, SIZE)).opset == 13
+
+
 def test_a_program_with_several_inputs_names_them(tmp_path: Path) -> None:
     class Two(torch.nn.Module):
         def forward(self, images: Any, sizes: Any) -> Any:
