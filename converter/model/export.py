@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Optional, Tuple
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from sightd.bundle import sha256_of
 from sightd.errors import ModelError
 
-from .batch import agrees, alike
+from .batch import agrees
 from .exporters import Wanted, check_dynamo, scripted, write_by_dynamo, write_by_scripting, write_by_tracing
 from .graph import load_onnx, opset_of, set_metadata
 from .model_files import ModelFormat, format_of
 from .torch_archives import TorchModel, open_program, open_torchscript
-from .torch_weights import check_only_tensors, first_lines, module_with_weights
+from .torch_run import Outputs, expected_of, flattened
+from .torch_weights import check_only_tensors, module_with_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,11 +29,10 @@ __all__ = ["EXPORTERS", "ExportRecord", "export"]
 #: reject the graphs that dynamo makes.
 EXPORTERS = ("torchscript", "dynamo")
 _TRACED_BATCH = 2  # at 1 the tracer takes the batch for a constant
-_COMPARED_BATCHES = (1, 4)
+_COMPARED_BATCH = 4  # beside 1
 _OPSETS = range(13, 18)
 _SCRIPTED = "torchscript, scripted"
 
-_Outputs = List[NDArray[np.generic]]
 _log = logging.getLogger(__name__)
 
 
@@ -73,22 +71,22 @@ def export(
     model = _opened(path, factory, size, exporter, opset)
     import torch
 
-    flat = _flat(model.module)
+    flat = flattened(model.module)
     images = _images(model.size, size, path)
-    expected, any_batch = _expected(flat, images)
-    names = [f"output{index}" for index in range(len(expected))]
-    traced = images[: _TRACED_BATCH if any_batch else 1]
+    expected = expected_of(flat, images)
+    names = [f"output{index}" for index in range(len(expected[1]))]
+    any_batch = len(expected) > 1
+    traced = images[-_TRACED_BATCH if any_batch else -1 :]  # not those that are compared alone
     wanted = Wanted(out, opset, traced, names, any_batch)
-    batches = [batch for batch in _COMPARED_BATCHES if any_batch or batch == 1]
     how = _write_one_that_agrees(
-        _attempts(model, flat, wanted, exporter, script), lambda: _differing(out, images, expected, batches)
+        _attempts(model, flat, wanted, exporter, script), lambda: _differing(out, images, expected)
     )
     made = _with_metadata(out, model)
     froze = f"tracing froze control flow of {path.name}, whose results then differed: exported by torch.jit.script"
     notes = (*model.notes, *([froze] if how == _SCRIPTED and not script else []))
     for note in notes:
         _log.warning("%s", note)
-    _log.info("exported %s: equals PyTorch at batch %s", out, " and ".join(map(str, batches)))
+    _log.info("exported %s: equals PyTorch at batch %s", out, " and ".join(map(str, expected)))
     return ExportRecord(out, opset_of(made), f"torch {torch.__version__} {how}", sha256_of(path), notes)
 
 
@@ -138,7 +136,7 @@ def _attempts(
     else:
         if not script:
             yield "torchscript", lambda: write_by_tracing(flat, wanted)
-        yield _SCRIPTED, lambda: write_by_scripting(_flat(scripted(model.module)), wanted)
+        yield _SCRIPTED, lambda: write_by_scripting(flattened(scripted(model.module)), wanted)
 
 
 def _write_one_that_agrees(
@@ -164,43 +162,14 @@ def _write_one_that_agrees(
     raise ModelError(told)
 
 
-def _differing(out: Path, images: Tensor, expected: _Outputs, batches: List[int]) -> Optional[int]:
-    """The first of *batches* at which the file differs from PyTorch; it is removed then."""
+def _differing(out: Path, images: Tensor, expected: Mapping[int, Outputs]) -> Optional[int]:
+    """The first batch at which the file differs from what is *expected* of it; it is removed then."""
     made = load_onnx(out)
-    for batch in batches:
-        if not agrees(made, images[:batch].numpy(), [output[:batch] for output in expected]):
+    for batch, outputs in expected.items():
+        if not agrees(made, images[:batch].numpy(), outputs):
             out.unlink()
             return batch
     return None
-
-
-def _flat(module: nn.Module) -> nn.Module:
-    """*module* with its tensors as a plain tuple, however its forward nests them; its mode is left as it is."""
-    from torch import nn
-
-    class Flat(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = module
-            self.training = False
-
-        def train(self, mode: bool = True) -> Flat:
-            return self  # an exported program refuses to change
-
-        def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-            return tuple(_leaves(self.module(images)))
-
-    return Flat()
-
-
-def _leaves(value: object) -> Iterator[Tensor]:
-    from torch import Tensor
-
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(part)
 
 
 def _images(known: Optional[Tuple[int, int]], size: Optional[Tuple[int, int]], path: Path) -> Tensor:
@@ -209,41 +178,13 @@ def _images(known: Optional[Tuple[int, int]], size: Optional[Tuple[int, int]], p
 
     width, height = _check_size(size or known, path)
     generator = torch.Generator().manual_seed(0)
-    return torch.rand((max(_COMPARED_BATCHES), 3, height, width), generator=generator)
+    return torch.rand((_COMPARED_BATCH, 3, height, width), generator=generator)
 
 
 def _check_size(size: Optional[Tuple[int, int]], path: Path) -> Tuple[int, int]:
     if size is None:
         raise ModelError(f"{path}: does not say the size of its input: give it with --size WIDTHxHEIGHT")
     return size
-
-
-def _expected(module: nn.Module, images: Tensor) -> Tuple[_Outputs, bool]:
-    """What *module* returns for *images* one by one, stacked, and whether it returns the same for all at once.
-
-    Where it does not, a batch of 1 was frozen in it; what follows may free it (:mod:`converter.model.batch`).
-    """
-    singly = [_run(module, image[None]) for image in images]
-    if not singly[0]:
-        raise ModelError("the model returns no tensors: its forward must return the predictions when in eval mode")
-    if any(output.ndim == 0 for output in singly[0]):
-        raise ModelError("the model returns a single number: its forward must return the predictions of each picture")
-    expected = [np.concatenate(outputs) for outputs in zip(*singly)]
-    try:
-        return expected, alike(_run(module, images), expected)
-    except ModelError:
-        return expected, False
-
-
-def _run(module: nn.Module, images: Tensor) -> _Outputs:
-    import torch
-
-    try:
-        # Optimising TorchScript for a handful of runs was seen to take minutes.
-        with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # documented
-            return [output.numpy() for output in module(images)]
-    except Exception as error:  # the user's own code runs here
-        raise ModelError(f"the model fails on an input of {tuple(images.shape)}: {first_lines(error)}") from error
 
 
 def _with_metadata(out: Path, model: TorchModel) -> onnx.ModelProto:
