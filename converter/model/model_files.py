@@ -47,7 +47,7 @@ _SAVED_MODEL = (
     "python -m tf2onnx.convert --saved-model FOLDER --opset 17 --output model.onnx"
 )
 #: Modules whose names a plain state dict holds too.
-_PLAIN = ("_codecs", "collections", "numpy", "torch")
+_PLAIN = ("__builtin__", "_codecs", "builtins", "collections", "numpy", "torch")
 _MAX_PICKLE_BYTES = 64 << 20
 
 

@@ -85,7 +85,7 @@ class Network:
 
 def test_a_class_in_a_pickle_is_named_without_unpickling(tmp_path: Path) -> None:
     whole = pickle.dumps({"model": Network(), "epoch": 3}, protocol=2)
-    plain = pickle.dumps(OrderedDict(a=1), protocol=2)
+    plain = pickle.dumps(OrderedDict(a={1, 2}, b=bytearray(b"x")), protocol=2)
     assert pickled_class(zipped(tmp_path / "a.pt", {"a/data.pkl": whole})) == f"{Network.__module__}.Network"
     assert pickled_class(zipped(tmp_path / "b.pt", {"b/data.pkl": plain})) is None
     assert pickled_class(zipped(tmp_path / "c.pt", {"c/data.pkl": whole[:20]})) is None
