@@ -190,7 +190,7 @@ def _check_together(context: typer.Context) -> None:
         context.fail(f"{told} does not go with --rebuild: that takes the model which is in the bundle.")
     if "script" in given and not ("factory" in given or "watch" in given):
         context.fail("--script needs --factory: it compiles the model that the factory makes.")
-    if "script" in given and context.params["exporter"] is Exporter.dynamo:
+    if "script" in given and context.params["exporter"] == Exporter.dynamo:
         context.fail("--script does not go with --exporter dynamo.")
     if "on_success" in given and not given & {"watch", "rebuild"}:
         context.fail("--on-success needs --watch or --rebuild.")
