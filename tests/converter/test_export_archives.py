@@ -18,6 +18,7 @@ from converter.model.graph import describe, load_onnx, metadata, normalise, opse
 from converter.model.session import Session
 from sightd.errors import ModelError
 from tests.parts.blobs import LABELS
+from tests.parts.tensorrt_rtx import convolution_inputs
 
 torch = pytest.importorskip("torch")
 
@@ -201,6 +202,13 @@ def test_dynamo_exports_what_the_other_exporter_does(tmp_path: Path, module: Any
     assert_same(record, module)
     assert opset_of(normalise(load_onnx(record.onnx))) == 17
     assert finished(record).max_batch > 1
+
+
+@pytest.mark.parametrize("arguments", [{}, {"script": True}, {"exporter": "dynamo"}])
+def test_tensorrt_reads_what_each_exporter_writes(tmp_path: Path, arguments: Any) -> None:
+    if "exporter" in arguments and importlib.util.find_spec("onnxscript") is None:
+        pytest.skip("no onnxscript here: pip install 'sightd[dynamo]'")
+    assert len(convolution_inputs(finished(counted(tmp_path, "Blobs", **arguments)).model)) > 5
 
 
 def test_dynamo_without_onnxscript_says_what_to_install(
