@@ -76,4 +76,6 @@ def _run(module: nn.Module, images: Tensor) -> Outputs:
         with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # documented
             return [output.numpy() for output in module(images)]
     except Exception as error:  # the user's own code runs here
-        raise ModelError(f"the model fails on an input of {tuple(images.shape)}: {first_lines(error)}") from error
+        reason = first_lines(error)
+        hint = "; move it to the CPU before it is traced and saved" if "cuda" in reason.lower() else ""
+        raise ModelError(f"the model fails on an input of {tuple(images.shape)}: {reason}{hint}") from error

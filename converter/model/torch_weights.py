@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import pickle
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["check_only_tensors", "first_lines", "module_with_weights"]
 #: Where checkpoints keep their weights, the averaged ones (EMA) first: those are what their authors evaluate.
 _STATE_KEYS = ("ema", "model", "state_dict", "net", "module")
 _KEYS_SHOWN = 3
+_MOST = 300  # characters of an error of torch's
 
 
 def module_with_weights(weights: Path, factory: str) -> nn.Module:
@@ -47,9 +49,13 @@ def check_only_tensors(weights: Path) -> None:
 
 
 def first_lines(error: BaseException) -> str:
-    """What torch says of *error*, without the pages that may follow."""
-    lines = str(error).strip().splitlines()
-    return " ".join(line.strip() for line in lines[:3]) or type(error).__name__
+    """What torch says of *error*, without the pages that may follow and, from TorchScript, come first."""
+    text = str(error).strip()
+    if "TorchScript interpreter" in text[:_MOST]:
+        found = re.search(r"^\w+: .*", text, re.MULTILINE)
+        text = found[0] if found else text
+    lines = " ".join(line.strip() for line in text.splitlines()[:3])
+    return (lines if len(lines) <= _MOST else f"{lines[:_MOST]} ...") or type(error).__name__
 
 
 def _more_than_tensors(weights: Path, name: Optional[str]) -> str:

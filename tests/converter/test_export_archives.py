@@ -22,7 +22,7 @@ from tests.parts.tensorrt_rtx import convolution_inputs
 
 torch = pytest.importorskip("torch")
 
-from tests.parts.torch_blobs import SIZE, Blobs, Busy, FixedView, blobs, saved_program, saved_script  # noqa: E402  # needs torch
+from tests.parts.torch_blobs import SIZE, Blobs, Busy, FixedView, OnGpu, blobs, saved_program, saved_script  # noqa: E402  # needs torch
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning"),
@@ -137,6 +137,13 @@ def test_what_else_lies_in_torchscript_is_ignored(tmp_path: Path, module: Any, t
     path = saved_script(tmp_path / "model.torchscript", module, _extra_files={"config.txt": text})
     with pytest.raises(ModelError, match="does not say the size of its input: give it with --size"):
         exported(path)
+
+
+def test_torchscript_of_a_gpu_says_what_to_do(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(OnGpu()), str(tmp_path / "model.pt"))
+    with pytest.raises(ModelError, match=r"'CUDA' backend.*; move it to the CPU before it is traced and saved") as told:
+        exported(tmp_path / "model.pt", size=(SIZE, SIZE))
+    assert len(str(told.value)) < 500
 
 
 def test_damaged_torchscript_is_told(tmp_path: Path, module: Any) -> None:

@@ -13,7 +13,18 @@ from torch import Tensor, nn
 
 from tests.parts.blobs import SIZE, blob_detector
 
-__all__ = ["SIZE", "Blobs", "Busy", "Counting", "FixedView", "Pythonic", "blobs", "saved_program", "saved_script"]
+__all__ = [
+    "SIZE",
+    "Blobs",
+    "Busy",
+    "Counting",
+    "FixedView",
+    "OnGpu",
+    "Pythonic",
+    "blobs",
+    "saved_program",
+    "saved_script",
+]
 
 
 class Blobs(nn.Module):
@@ -72,6 +83,14 @@ class Pythonic(Counting):
 
     def _shifted(self, features: Tensor) -> Tensor:
         return features - features.mean()
+
+
+class OnGpu(Blobs):
+    """Traced on a GPU, whose name is then in the code."""
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor]:
+        heat, sides = self.heat(images), self.sides(images)
+        return heat, sides + torch.zeros([1], device=torch.device("cuda:0"))
 
 
 def blobs(folder: Path, module: nn.Module) -> nn.Module:
