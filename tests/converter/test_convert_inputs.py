@@ -66,34 +66,44 @@ def saved(path: Path, model: onnx.ModelProto) -> Path:
     return path
 
 
-def test_two_files_become_a_bundle_with_one_that_can_be_rebuilt_without_them(given: Path, pictures: Path) -> None:
-    model = onnx.load(str(blob_detector(given / "whole.onnx")))
-    (given / "two").mkdir()
-    names(given / "two" / "labels.txt")
-    path = given / "two" / "model.onnx"
-    onnx.save_model(model, str(path), save_as_external_data=True, location="model.onnx.data", size_threshold=0)
-    manifest = converted(path, pictures)
-    bundle = shutil.move(str(path.parent / "bundle"), str(given / "moved"))
+@pytest.fixture(scope="module")
+def of_two_files(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The bundle of a model whose weights lay beside it; both files are gone."""
+    folder = tmp_path_factory.mktemp("two")
+    whole = onnx.load(str(blob_detector(folder / "whole.onnx")))
+    path = folder / "given" / "model.onnx"
+    path.parent.mkdir()
+    names(path.with_name("labels.txt"))
+    onnx.save_model(whole, str(path), save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    converted(path, pictures)
+    (path.parent / "bundle").rename(folder / "bundle")
     shutil.rmtree(path.parent)
-    assert not has_external_data(onnx.load(f"{bundle}/model.onnx", load_external_data=False))
-    again = command("convert", "--rebuild", bundle)
-    done = subprocess.run(again, capture_output=True, text=True, check=False, cwd=given)
-    assert done.returncode == 0, done.stderr
-    rebuilt = json.loads(Path(bundle, "manifest.json").read_text())
-    assert rebuilt["model"]["onnx_sha256"] == manifest["model"]["onnx_sha256"]
+    return folder / "bundle"
 
 
-def test_the_picture_of_the_graph_is_in_the_bundle_and_its_report(given: Path, pictures: Path) -> None:
-    manifest = converted(blob_detector(given / "blobs.onnx"), pictures)
-    bundle = given / "bundle"
-    svg = (bundle / "graph.svg").read_text("utf-8")
-    precision = manifest["engine"]["precision"]
-    assert f"blobs.onnx, {precision} engine for onnxruntime" in svg
+def test_two_files_become_a_bundle_with_one(of_two_files: Path) -> None:
+    assert not has_external_data(onnx.load(str(of_two_files / "model.onnx"), load_external_data=False))
+
+
+def test_the_picture_of_the_graph_is_in_the_bundle_and_its_report(of_two_files: Path) -> None:
+    precision = json.loads((of_two_files / "manifest.json").read_text())["engine"]["precision"]
+    svg = (of_two_files / "graph.svg").read_text("utf-8")
+    assert f"model.onnx, {precision} engine for onnxruntime" in svg
     assert (">INT8<" in svg) == (precision == "int8")
     assert ">FP32<" in svg
-    assert svg in (bundle / "report.html").read_text("utf-8")
-    shown = subprocess.run(command("bundle", "show", str(bundle)), capture_output=True, text=True, check=True)
+    assert svg in (of_two_files / "report.html").read_text("utf-8")
+    shown = subprocess.run(command("bundle", "show", str(of_two_files)), capture_output=True, text=True, check=True)
     assert "graph.svg" in next(line for line in shown.stdout.splitlines() if line.startswith("extras"))
+
+
+def test_the_bundle_of_two_files_is_rebuilt_without_them(of_two_files: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(of_two_files, tmp_path / "bundle")
+    again = command("convert", "--rebuild", str(bundle))
+    done = subprocess.run(again, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((folder / "manifest.json").read_text()) for folder in (of_two_files, bundle))
+    assert second["model"]["onnx_sha256"] == first["model"]["onnx_sha256"]
+    assert second["created_at"] >= first["created_at"]
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -112,7 +122,11 @@ def of_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("change", "note"), [(halved, "float16 weights were converted"), (of_pixels, "the model takes uint8 pixels")]
+    ("change", "note"),
+    [
+        (halved, "float16 weights were converted"),
+        pytest.param(of_pixels, "the model takes uint8 pixels", marks=pytest.mark.slow),
+    ],
 )
 def test_half_precision_and_uint8_pixels_become_int8_and_are_noted(
     given: Path, pictures: Path, change: Callable[[onnx.ModelProto], onnx.ModelProto], note: str
