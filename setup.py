@@ -18,6 +18,7 @@ EXTRAS = {
     "gpu": ["pycuda>=2022.1"],
     "convert": ["onnx>=1.14", ONNXRUNTIME],
     "export": ["torch>=1.13"],
+    "dynamo": ["onnxscript>=0.5; python_version >= '3.9'", "torch>=2.6; python_version >= '3.9'"],
     "systemd": ["systemd-python>=234"],
     "dev": [
         "coverage>=7",

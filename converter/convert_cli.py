@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Set, Tuple
 
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+#: The bundle holds the ONNX file that came of these.
+_NOT_AGAIN = ("model", "watch", "factory", "opset", "exporter", "script")
+
+
+class Exporter(str, Enum):
+    """Those of converter.model.export, which is not imported for the mere help."""
+
+    torchscript = "torchscript"
+    dynamo = "dynamo"
+
 
 def register(app: typer.Typer) -> None:
     """Add `convert` to *app*."""
@@ -35,7 +46,8 @@ def _convert(
     model: Annotated[
         Optional[Path],
         typer.Argument(
-            help="An ONNX file; PyTorch weights, with --factory; with --watch, a folder of them.", show_default=False
+            help="ONNX, TorchScript or a .pt2; PyTorch weights, with --factory; with --watch, a folder of them.",
+            show_default=False,
         ),
     ] = None,
     calibration: Annotated[
@@ -62,6 +74,12 @@ def _convert(
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Input size, where the model leaves it open.")] = "",
     factory: Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="Makes the torch module for weights.")] = "",
     opset: Annotated[int, typer.Option(min=13, max=17, help="ONNX opset of the export.")] = 13,
+    exporter: Annotated[
+        Exporter, typer.Option(help="PyTorch's exporter; TensorRT 8.6 and 9.0 reject what dynamo makes.")
+    ] = Exporter.torchscript,
+    script: Annotated[
+        bool, typer.Option("--script", help="Keep the model's ifs and loops (torch.jit.script); for weights.")
+    ] = False,
     frames: Annotated[int, typer.Option(min=8, help="Frames to calibrate on, at most.")] = 512,
     holdout: Annotated[int, typer.Option(min=1, help="Frames to judge on, at most; evidence decides.")] = 500,
     config: Annotated[
@@ -121,6 +139,8 @@ def _convert(
         spec=_spec(spec),
         size=_size(size),
         opset=opset,
+        exporter=exporter.value,
+        script=script,
         frames=frames,
         holdout=holdout,
         seed=seed,
@@ -168,9 +188,13 @@ def _check_together(context: typer.Context) -> None:
         ):
             if name not in given:
                 context.fail(f"Missing {told}.")
-    elif foreign := [name for name in ("model", "watch", "factory", "opset") if name in given]:
+    elif foreign := [name for name in _NOT_AGAIN if name in given]:
         told = "MODEL" if foreign[0] == "model" else f"--{foreign[0]}"
         context.fail(f"{told} does not go with --rebuild: that takes the model which is in the bundle.")
+    if "script" in given and not ("factory" in given or "watch" in given):
+        context.fail("--script needs --factory: it compiles the model that the factory makes.")
+    if "script" in given and context.params["exporter"] == Exporter.dynamo:
+        context.fail("--script does not go with --exporter dynamo.")
     if "on_success" in given and not given & {"watch", "rebuild"}:
         context.fail("--on-success needs --watch or --rebuild.")
 
@@ -200,6 +224,7 @@ def _watch(context: typer.Context, folder: Path, on_success: Optional[str]) -> N
     given: Dict[str, object] = {}
     for name in [name for name in known if name in _given(context)]:
         value = context.params[name]
+        value = value.value if isinstance(value, Enum) else value
         given[name] = value.absolute() if isinstance(value, Path) else value
     if (labels := Path(str(given.get("labels", "")))).is_file():
         given["labels"] = labels.absolute()

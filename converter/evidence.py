@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence
 
 from sightd.bundle import Profile
 
@@ -39,6 +39,11 @@ class Evidence:
     noise: Mapping[str, Agreement] = field(default_factory=dict)
     #: mAP on the user's own labels, by build; empty without labels.
     labelled: Mapping[str, AveragePrecision] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> List[str]:
+        """What people must know of the model, its graph and its engines: a sentence each."""
+        return [*self.given.notes, *self.finished.notes, *self.floats.notes]
 
     @property
     def judged(self) -> Optional[Trial]:

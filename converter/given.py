@@ -1,31 +1,39 @@
-"""The user's model as it is given: an unfinished graph, exported first where it is weights, and one file of it."""
+"""The user's model as it is given: an unfinished graph, exported first where it is PyTorch's, and one file of it."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence, Tuple
 
 import onnx
-from onnx.external_data_helper import uses_external_data
 
 from sightd.bundle import ModelRecord, sha256_of
-from sightd.errors import ModelError
 
 from .model.export import export
+from .model.external_data import has_external_data
+from .model.float32 import as_float32
 from .model.graph import load_onnx, opset_of
+from .model.model_files import ModelFormat, format_of
 from .request import Request
 
 __all__ = ["Given", "read_given"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Given:
     """Where everything begins."""
 
+    #: In float32, whatever the file is in.
     model: onnx.ModelProto
     record: ModelRecord
     #: All of it in one ONNX file, the one that the record's hash is of: the bundle keeps it.
     file: Path
+    #: What people must know: how it was exported, what was converted. A sentence each, logged as warnings.
+    notes: Tuple[str, ...] = ()
 
 
 def read_given(request: Request, folder: Path) -> Given:
@@ -34,26 +42,34 @@ def read_given(request: Request, folder: Path) -> Given:
     :raises ModelError: it can't be read or exported.
     """
     if request.rebuilt is not None:
-        return Given(load_onnx(request.model), request.rebuilt.manifest.model, request.model)
-    if request.factory:
+        return _in_float32(load_onnx(request.model), request.rebuilt.manifest.model, request.model)
+    found = format_of(request.model)
+    if request.factory or found not in (ModelFormat.ONNX, ModelFormat.UNKNOWN):
         return _exported(request, folder / "given.onnx")
     model = load_onnx(request.model)
     file = request.model
-    if _has_weights_elsewhere(file):
+    if has_external_data(onnx.load(str(file), load_external_data=False)):
         file = folder / "given.onnx"
         file.write_bytes(model.SerializeToString())
-    return Given(model, ModelRecord(request.model.name, sha256_of(file), opset_of(model)), file)
+    return _in_float32(model, ModelRecord(request.model.name, sha256_of(file), opset_of(model)), file)
 
 
 def _exported(request: Request, file: Path) -> Given:
-    if request.size is None:
-        raise ModelError("PyTorch weights don't say the size of their input: give it with --size")
-    made = export(request.model, request.factory, size=request.size, opset=request.opset, out=file)
+    made = export(
+        request.model,
+        request.factory,
+        size=request.size,
+        opset=request.opset,
+        exporter=request.exporter,
+        script=request.script,
+        out=file,
+    )
     record = ModelRecord(request.model.name, sha256_of(made.onnx), made.opset, made.weights_sha256, made.exporter)
-    return Given(load_onnx(made.onnx), record, made.onnx)
+    return _in_float32(load_onnx(made.onnx), record, made.onnx, made.notes)
 
 
-def _has_weights_elsewhere(file: Path) -> bool:
-    """Whether weights lie in files beside it; :func:`load_onnx` has read them in."""
-    graph = onnx.load(str(file), load_external_data=False).graph
-    return any(uses_external_data(weights) for weights in graph.initializer)
+def _in_float32(model: onnx.ModelProto, record: ModelRecord, file: Path, notes: Sequence[str] = ()) -> Given:
+    converted, told = as_float32(model)
+    for note in told:
+        _log.warning("%s", note)
+    return Given(converted, record, file, (*notes, *told))

@@ -12,9 +12,9 @@ from sightd.bundle import sha256_of
 from sightd.errors import ConfigError
 from sightd.settings.strict_yaml import read_document
 
-__all__ = ["MODEL_SUFFIXES", "Job", "job_file", "job_key", "read_job"]
+__all__ = ["MODEL_SUFFIXES", "Job", "files_beside", "job_file", "job_key", "read_job"]
 
-MODEL_SUFFIXES = (".onnx", ".pt", ".pth")
+MODEL_SUFFIXES = (".onnx", ".pt", ".pt2", ".pth", ".torchscript")
 _MAX_BYTES = 256 << 10
 
 
@@ -34,11 +34,17 @@ def job_file(model: Path) -> Path:
     return model.with_suffix(".yaml")
 
 
+def files_beside(model: Path) -> List[Path]:
+    """What belongs to *model*, there or not: its options, and its weights where ONNX keeps them in a second file."""
+    return [job_file(model), model.with_name(f"{model.name}.data")]
+
+
 def job_key(model: Path) -> str:
     """A hash of all that a job is made of: the same content is converted once."""
     digest = hashlib.sha256(sha256_of(model).encode())
-    if job_file(model).exists():
-        digest.update(sha256_of(job_file(model)).encode())
+    for file in files_beside(model):
+        if file.exists():
+            digest.update(sha256_of(file).encode())
     return digest.hexdigest()
 
 

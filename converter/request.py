@@ -24,7 +24,7 @@ GIVEN_MODEL = "model.onnx"
 class Request:
     """A model, frames to calibrate on, and where the bundle goes."""
 
-    #: An ONNX file, or PyTorch weights when there is a factory.
+    #: An ONNX file, TorchScript, a program of torch.export, or PyTorch weights when there is a factory.
     model: Path
     #: A calibration set, or a folder of pictures.
     calibration: Path
@@ -41,6 +41,9 @@ class Request:
     #: Width and height in pixels; needed for weights and for graphs that leave it open.
     size: Optional[Tuple[int, int]] = None
     opset: int = 13
+    #: One of converter.model.export.EXPORTERS, and whether control flow is to be kept; for what PyTorch saved.
+    exporter: str = "torchscript"
+    script: bool = False
     #: Frames to calibrate on, and to judge by, at most; the gate takes as many as give evidence enough.
     frames: int = 512
     holdout: int = 500
@@ -77,7 +80,7 @@ class Result:
 
 
 #: The manifest says these elsewhere, or they were used up before there was an ONNX file.
-_NOT_RECORDED = ("model", "out", "factory", "opset", "labels", "command", "rebuilt")
+_NOT_RECORDED = ("model", "out", "factory", "opset", "exporter", "script", "labels", "command", "rebuilt")
 
 
 def recorded(request: Request, names: Sequence[str]) -> Dict[str, Any]:

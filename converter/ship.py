@@ -90,7 +90,7 @@ def _manifest(
             "labelled": {name: measured.as_dict() for name, measured in evidence.labelled.items()},
             "trials": [_row(trial, workshop.built.get(trial.recipe)) for trial in evidence.trials],
             "yardstick": evidence.floats.yardstick.built.precision,
-            "notes": [*finished.notes, *evidence.floats.notes],
+            "notes": evidence.notes,
         },
         latency=workshop.latency[verdict.trial.recipe] if verdict.trial else {},
         build={"seconds": round(evidence.seconds, 1), "peak_rss_mb": _peak_rss_mb(), **_built(built)},

@@ -22,7 +22,7 @@ from sightd.bundle_versions import publish, version_name
 from sightd.errors import BundleError, ConfigError, SightdError
 from sightd.redact import redact
 
-from .jobs import MODEL_SUFFIXES, Job, job_file, job_key, read_job
+from .jobs import MODEL_SUFFIXES, Job, files_beside, job_key, read_job
 from .on_success import run_on_success
 from .scratch import scratch_folder
 from .watch_record import Record, read_record, record_file, write_record
@@ -40,7 +40,7 @@ _TAIL_BYTES = 8192
 _SIGHTD = "import sys; sys.path[0] = sys.argv.pop(1); from sightd.cli import main; main()"
 _ROOT = str(Path(sightd.__file__).parents[1])
 
-#: inode, size and mtime_ns of a model and of its job file: another one is another content.
+#: inode, size and mtime_ns of a model and of the files beside it: another one is another content.
 _Signature = Tuple[Tuple[int, int, int], ...]
 
 _log = logging.getLogger(__name__)
@@ -200,8 +200,9 @@ def _signature(model: Path) -> _Signature:
     """Empty where the file has just gone."""
     with contextlib.suppress(FileNotFoundError):
         stats = [model.stat()]
-        with contextlib.suppress(FileNotFoundError):
-            stats.append(job_file(model).stat())
+        for file in files_beside(model):
+            with contextlib.suppress(FileNotFoundError):
+                stats.append(file.stat())
         return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
     return ()
 

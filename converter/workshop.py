@@ -116,6 +116,16 @@ class Workshop:
         ranked = [one.layer for one in self.ranking if one.layer not in self.head]
         return ranked[: recipe.float_layers]
 
+    def precisions(self, precision: str, recipe: Optional[Recipe]) -> Dict[str, str]:
+        """Node name -> what it is asked to compute in, in an engine of *precision*; INT8 by *recipe*."""
+        int8: AbstractSet[str] = frozenset()
+        if recipe is not None:
+            int8 = self._builder.int8_nodes(self.model, self._float_nodes(recipe), recipe.scope)
+        exact = self._builder.exact_nodes(self.model)
+        below = self._builder.below_int8 if precision == "int8" else precision
+        names = [node.name for node in self.model.graph.node]
+        return {name: "int8" if name in int8 else "fp32" if name in exact else below for name in names}
+
     def silent_tensors(self) -> List[str]:
         """Activations that were zero in every calibration frame: nothing is known about their range."""
         return self._ranges.silent()

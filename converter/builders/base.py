@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sightd.bundle import EngineRecord
 
+from ..int8.plan import plan_int8
 from ..int8.ranges import Ranges
 from ..int8.sensitivity import Damage
 from ..search import Recipe
@@ -59,6 +60,8 @@ class Builder(ABC):
     suffix: str
     #: Precisions without INT8, the most exact first.
     floats: Tuple[str, ...] = ("fp32",)
+    #: Precision of the layers that an INT8 engine keeps float.
+    below_int8: str = "fp32"
     #: Families of recipes that the search tries, in this order.
     families: Sequence[Recipe]
 
@@ -102,6 +105,14 @@ class Builder(ABC):
 
     def better_float(self, finished: onnx.ModelProto, layers: Sequence[str]) -> AbstractSet[str]:
         """Those of *layers* that INT8 only slows down on this machine."""
+        return frozenset()
+
+    def int8_nodes(self, finished: onnx.ModelProto, float_nodes: AbstractSet[str], scope: str) -> AbstractSet[str]:
+        """The names of the nodes that :meth:`build_int8` asks to compute in INT8; those that INT8 fuses are gone."""
+        return plan_int8(finished, float_nodes, scope or "all").int8
+
+    def exact_nodes(self, finished: onnx.ModelProto) -> AbstractSet[str]:
+        """The names of the nodes that compute in float32 in engines of any precision."""
         return frozenset()
 
     def extras(self) -> Dict[str, Path]:

@@ -17,6 +17,7 @@ from ..int8.emit import emit
 from ..int8.layer_speed import slow_first_layers
 from ..int8.ranges import Ranges
 from ..int8.sensitivity import Damage, rank_layers
+from ..int8.silu import fuse_silu
 from ..int8.targets import this_machine
 from ..search import Recipe
 from .base import Builder, Built, Calibration
@@ -78,3 +79,6 @@ class OnnxRuntimeBuilder(Builder):
 
     def better_float(self, finished: onnx.ModelProto, layers: Sequence[str]) -> AbstractSet[str]:
         return slow_first_layers(finished, layers)
+
+    def int8_nodes(self, finished: onnx.ModelProto, float_nodes: AbstractSet[str], scope: str) -> AbstractSet[str]:
+        return super().int8_nodes(fuse_silu(finished) if this_machine().fuse_silu else finished, float_nodes, scope)

@@ -54,6 +54,7 @@ class TensorRtBuilder(Builder):
 
     kind = KIND
     suffix = ".plan"
+    below_int8 = "fp16"
 
     def __init__(
         self,
@@ -141,6 +142,9 @@ class TensorRtBuilder(Builder):
         return EngineRecord(
             KIND, built.precision, versions=versions, machine=platform.machine(), layers=dict(built.layers)
         )
+
+    def exact_nodes(self, finished: onnx.ModelProto) -> AbstractSet[str]:
+        return decoding_nodes(finished)
 
     def extras(self) -> Dict[str, Path]:
         files = {**self._extras, TIMING_CACHE: self._timing_cache}

@@ -1,40 +1,37 @@
-"""From PyTorch weights and the user's model factory to an ONNX file that computes the same, at any batch."""
+"""From PyTorch to an ONNX file that computes the same, at any batch that the model takes."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import inspect
 import logging
-import pickle
-import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Optional, Tuple
 
-import numpy as np
-from numpy.typing import NDArray
+import onnx
 
 from sightd.bundle import sha256_of
 from sightd.errors import ModelError
 
 from .batch import agrees
-from .graph import load_onnx
+from .exporters import Wanted, check_dynamo, scripted, write_by_dynamo, write_by_scripting, write_by_tracing
+from .graph import load_onnx, opset_of, set_metadata
+from .model_files import ModelFormat, format_of
+from .torch_archives import TorchModel, open_program, open_torchscript
+from .torch_run import Outputs, expected_of, flattened
+from .torch_weights import check_only_tensors, module_with_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ExportRecord", "export"]
+__all__ = ["EXPORTERS", "ExportRecord", "export"]
 
-#: Where checkpoints keep their weights, the averaged ones (EMA) first: those are what their authors evaluate.
-_STATE_KEYS = ("ema", "model", "state_dict", "net", "module")
+#: By name, the default first. It is always named to torch, whose own default changed with 2.9: TensorRT 8.6 and 9.0
+#: reject the graphs that dynamo makes.
+EXPORTERS = ("torchscript", "dynamo")
 _TRACED_BATCH = 2  # at 1 the tracer takes the batch for a constant
-_COMPARED_BATCHES = (1, 4)
+_COMPARED_BATCH = 4  # beside 1
 _OPSETS = range(13, 18)
-_KEYS_SHOWN = 3
-#: Said of the exporter that we name on purpose.
-_CHOSEN_EXPORTER_WARNINGS = ("You are using the legacy TorchScript-based ONNX export", "The feature will be removed")
+_SCRIPTED = "torchscript, scripted"
 
 _log = logging.getLogger(__name__)
 
@@ -45,208 +42,156 @@ class ExportRecord:
 
     onnx: Path
     opset: int
-    #: "torch 2.13.0 torchscript".
+    #: "torch 2.13.0 torchscript"; "torchscript, scripted" where control flow was kept.
     exporter: str
     weights_sha256: str
+    #: What people must know, a sentence each; logged as warnings.
+    notes: Tuple[str, ...]
 
 
-def export(weights: Path, factory: str, *, size: Tuple[int, int], opset: int = 13, out: Path) -> ExportRecord:
-    """Export the model that *factory* makes, with *weights* in it, to *out*.
+def export(
+    path: Path,
+    factory: str = "",
+    *,
+    size: Optional[Tuple[int, int]] = None,
+    opset: int = 13,
+    exporter: str = EXPORTERS[0],
+    script: bool = False,
+    out: Path,
+) -> ExportRecord:
+    """Export what PyTorch saved at *path* to *out*.
 
-    :param weights: what torch.save wrote: a state dict, or a checkpoint that holds one; never unpickled as code.
-    :param factory: "module:function"; the module is looked for in the working folder too. Its code is run.
-    :param size: width and height of the input in pixels; the model takes [N, 3, height, width] float32.
-    :raises ModelError: factory and weights don't fit, or the ONNX file does not compute what PyTorch does.
+    :param path: TorchScript, a program of torch.export, or weights. The first two are code, which is run.
+    :param factory: "module:function" that makes the module for weights; its code is run. "" for the others.
+    :param size: width and height in pixels; None where the file says them.
+    :param exporter: one of EXPORTERS.
+    :param script: keep control flow with torch.jit.script; it is tried anyway where tracing has frozen some.
+    :raises ModelError: the file can't be used, or no ONNX file can be made that computes what PyTorch does.
     """
+    model = _opened(path, factory, size, exporter, opset)
+    import torch
+
+    flat = flattened(model.module)
+    images = _images(model.size, size, path)
+    expected = expected_of(flat, images)
+    names = [f"output{index}" for index in range(len(expected[1]))]
+    any_batch = len(expected) > 1
+    traced = images[-_TRACED_BATCH if any_batch else -1 :]  # not those that are compared alone
+    wanted = Wanted(out, opset, traced, names, any_batch)
+    how = _write_one_that_agrees(
+        _attempts(model, flat, wanted, exporter, script), lambda: _differing(out, images, expected)
+    )
+    made = _with_metadata(out, model)
+    froze = f"tracing froze control flow of {path.name}, whose results then differed: exported by torch.jit.script"
+    notes = (*model.notes, *([froze] if how == _SCRIPTED and not script else []))
+    for note in notes:
+        _log.warning("%s", note)
+    _log.info("exported %s: equals PyTorch at batch %s", out, " and ".join(map(str, expected)))
+    return ExportRecord(out, opset_of(made), f"torch {torch.__version__} {how}", sha256_of(path), notes)
+
+
+def _opened(path: Path, factory: str, size: Optional[Tuple[int, int]], exporter: str, opset: int) -> TorchModel:
+    found = format_of(path)
+    if found in (ModelFormat.WEIGHTS, ModelFormat.UNKNOWN):
+        check_only_tensors(path)
+        if not factory:
+            raise ModelError(
+                f"{path}: PyTorch weights don't say what they are the weights of: give the function that makes the "
+                "model by --factory MODULE:FUNCTION, or export the model to ONNX or TorchScript where it was trained"
+            )
+        _check_size(size, path)
+    elif factory:
+        raise ModelError(f"{path}: {found.value}, which needs no --factory: leave it out")
     try:
-        import torch
+        import torch  # noqa: F401  # before anything else is complained of that needs it
     except ImportError as error:
-        raise ModelError("exporting PyTorch weights needs torch: pip install 'sightd[export]'") from error
+        raise ModelError("exporting from PyTorch needs torch: pip install 'sightd[export]'") from error
     if opset not in _OPSETS:
         raise ModelError(
             f"opset {opset} was asked for, must be {_OPSETS[0]} to {_OPSETS[-1]} (TensorRT 8.5 reads no later)"
         )
-    module = _make_module(factory)
-    _load_state(module, _state_dict(_load_weights(weights), weights), factory)
-    flat = _flat(module.eval())
-    width, height = size
-    generator = torch.Generator().manual_seed(0)
-    samples = torch.rand((max(_COMPARED_BATCHES), 3, height, width), generator=generator)
-    _trace(flat, samples[:_TRACED_BATCH], opset, out)
-    _compare(flat, samples, out)
-    return ExportRecord(out, opset, f"torch {torch.__version__} torchscript", sha256_of(weights))
+    if exporter == "dynamo":
+        if found is ModelFormat.TORCHSCRIPT:
+            raise ModelError(f"{path}: TorchScript can't be exported by dynamo: leave --exporter out")
+        check_dynamo()
+    if found is ModelFormat.TORCHSCRIPT:
+        return open_torchscript(path)
+    if found is not ModelFormat.PROGRAM:
+        return TorchModel(module_with_weights(path, factory).eval())
+    program = open_program(path)
+    if size not in (None, program.size):
+        fixed = "x".join(map(str, program.size or ()))
+        raise ModelError(f"{path}: the program's input is fixed at {fixed}: leave --size out")
+    return program
 
 
-def _make_module(factory: str) -> nn.Module:
-    from torch import nn
-
-    name, _, function_name = factory.partition(":")
-    if not name or not function_name:
-        raise ModelError(f"factory {factory!r} must be 'module:function', for instance my_project.model:build")
-    try:
-        with _importing_from_here():
-            function = getattr(importlib.import_module(name), function_name)
-            module = function()
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            f"factory {factory!r}: no module named {error.name!r}: run from the folder that holds it, or install it"
-        ) from error
-    except Exception as error:  # the user's own code runs here
-        raise ModelError(f"factory {factory!r} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ModelError(f"factory {factory!r} returned {type(module).__name__}, must return a torch.nn.Module")
-    return module
+def _attempts(
+    model: TorchModel, flat: nn.Module, wanted: Wanted, exporter: str, script: bool
+) -> Iterator[Tuple[str, Callable[[], None]]]:
+    """Ways to write the file, each with its name; the next one is for when a file differs from PyTorch."""
+    if exporter == "dynamo":
+        yield "dynamo", lambda: write_by_dynamo(flat, wanted)
+    elif model.is_script:
+        yield "torchscript", lambda: write_by_scripting(flat, wanted)
+    else:
+        if not script:
+            yield "torchscript", lambda: write_by_tracing(flat, wanted)
+        yield _SCRIPTED, lambda: write_by_scripting(flattened(scripted(model.module)), wanted)
 
 
-@contextlib.contextmanager
-def _importing_from_here() -> Iterator[None]:
-    """The working folder on the import path, as `python -m` has it and a console script has not."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
+def _write_one_that_agrees(
+    attempts: Iterator[Tuple[str, Callable[[], None]]], differing: Callable[[], Optional[int]]
+) -> str:
+    """The name of the first attempt whose file computes what PyTorch does.
 
-
-def _load_weights(weights: Path) -> Any:
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # what matters is if it loads
-            return torch.load(weights, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"{weights}: can't be read ({error.strerror}); check the path and its permissions") from error
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{weights}: holds more than tensors, and loading that would run code from the file: refused. "
-            "Where you trust it, load it in your training project and save only torch.save(model.state_dict(), ...)"
-        ) from error
-    except Exception as error:  # damaged pickles fail anywhere in the unpickler
-        raise ModelError(f"{weights}: not a file of torch.save, or a damaged one ({error}); copy it again") from error
-
-
-def _state_dict(checkpoint: Any, weights: Path) -> Dict[str, Tensor]:
-    """The weights by name, wherever the checkpoint keeps them, without DataParallel's prefix."""
-    state = _find_state(checkpoint)
-    if state is None:
-        keys = ", ".join(map(str, list(checkpoint)[:_KEYS_SHOWN])) if isinstance(checkpoint, dict) else "none"
-        raise ModelError(
-            f"{weights}: no state dict found, neither bare nor under {', '.join(_STATE_KEYS)} (first keys: {keys}): "
-            "save torch.save(model.state_dict(), ...)"
-        )
-    if all(key.startswith("module.") for key in state):
-        return {key[len("module.") :]: value for key, value in state.items()}
-    return state
-
-
-def _find_state(checkpoint: Any) -> Optional[Dict[str, Tensor]]:
-    from torch import Tensor
-
-    if not isinstance(checkpoint, dict) or not checkpoint:
-        return None
-    if all(isinstance(value, Tensor) for value in checkpoint.values()):
-        return checkpoint
-    found = (_find_state(checkpoint.get(key)) for key in _STATE_KEYS)
-    return next((state for state in found if state is not None), None)
-
-
-def _load_state(module: nn.Module, state: Dict[str, Tensor], factory: str) -> None:
-    try:
-        missing, unexpected = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # a tensor of another shape; the message names them all
-        raise ModelError(
-            f"the weights don't fit {factory!r}, of another size perhaps: {_first_lines(error)}"
-        ) from error
-    problems = [
-        f"{len(keys)} {what} ({', '.join(keys[:_KEYS_SHOWN])}{' ...' if len(keys) > _KEYS_SHOWN else ''})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
-    if problems:
-        raise ModelError(
-            f"the weights don't fit the model that {factory!r} makes: keys {' and '.join(problems)}; "
-            "give the factory of the model that was trained"
-        )
-
-
-def _flat(module: nn.Module) -> nn.Module:
-    """*module* with its tensors as a plain tuple, however its forward nests them."""
-    from torch import nn
-
-    class Flat(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = module
-
-        def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-            return tuple(_leaves(self.module(images)))
-
-    return Flat().eval()
-
-
-def _leaves(value: Any) -> Iterator[Tensor]:
-    from torch import Tensor
-
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(part)
-
-
-def _trace(module: nn.Module, images: Tensor, opset: int, out: Path) -> None:
-    import torch
-
-    outputs = [f"output{index}" for index in range(len(_run(module, images)))]
-    if not outputs:
-        raise ModelError("the model returns no tensors: its forward must return the predictions when in eval mode")
-    # From torch 2.9 the default is another exporter, whose graphs TensorRT 8 does not read.
-    named = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    arguments: Dict[str, Any] = {
-        "opset_version": opset,
-        "input_names": ["input"],
-        "output_names": outputs,
-        "dynamic_axes": {name: {0: "N"} for name in ["input", *outputs]},
-        **named,
-    }
-    with warnings.catch_warnings(), torch.no_grad():
-        for message in _CHOSEN_EXPORTER_WARNINGS:
-            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
-        # What tracing freezes is found by comparing.
-        tracer_warning = torch.jit.TracerWarning  # type: ignore[attr-defined]  # documented, yet not in its __all__
-        warnings.filterwarnings("ignore", category=tracer_warning)
+    :param differing: the batch at which the file does not; None where it does.
+    """
+    told = ""
+    for name, write in attempts:
         try:
-            torch.onnx.export(module, (images,), str(out), **arguments)
-        except Exception as error:  # tracing runs the user's forward, and torch's own errors share no base
-            raise ModelError(f"torch can't export the model to ONNX: {_first_lines(error)}") from error
+            write()
+        except ModelError as error:
+            raise (ModelError(f"{told}; nor is scripting a way: {error}") if told else error) from error
+        batch = differing()
+        if batch is None:
+            return name
+        told = (
+            f"the exported ONNX model differs from PyTorch at batch {batch} ({name}): its forward depends on values or "
+            "on the batch it was traced with (Python ifs, int() of a shape); change that, or export it yourself"
+        )
+    raise ModelError(told)
 
 
-def _compare(module: nn.Module, samples: Tensor, out: Path) -> None:
-    """Refuse a file that computes something else than PyTorch, at batch 1 or at a larger one."""
-    model = load_onnx(out)
-    for batch in _COMPARED_BATCHES:
-        expected = _run(module, samples[:batch])
-        if not agrees(model, samples[:batch].numpy(), expected):
+def _differing(out: Path, images: Tensor, expected: Mapping[int, Outputs]) -> Optional[int]:
+    """The first batch at which the file differs from what is *expected* of it; it is removed then."""
+    made = load_onnx(out)
+    for batch, outputs in expected.items():
+        if not agrees(made, images[:batch].numpy(), outputs):
             out.unlink()
-            raise ModelError(
-                f"the exported ONNX model differs from PyTorch at batch {batch}: its forward depends on values or on "
-                "the batch it was traced with (Python ifs, int() of a shape); change that, or export it yourself"
-            )
-    _log.info("exported %s: equals PyTorch at batch %s", out, " and ".join(map(str, _COMPARED_BATCHES)))
+            return batch
+    return None
 
 
-def _run(module: nn.Module, images: Tensor) -> List[NDArray[np.generic]]:
+def _images(known: Optional[Tuple[int, int]], size: Optional[Tuple[int, int]], path: Path) -> Tensor:
+    """Pictures to compare with, [4, 3, H, W] of 0..1: of 0..255 scores may saturate, and TopK among equals is luck."""
     import torch
 
-    try:
-        with torch.no_grad():
-            return [output.numpy() for output in module(images)]
-    except Exception as error:  # the user's own code runs here
-        raise ModelError(f"the model fails on an input of {tuple(images.shape)}: {_first_lines(error)}") from error
+    width, height = _check_size(size or known, path)
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((_COMPARED_BATCH, 3, height, width), generator=generator)
 
 
-def _first_lines(error: BaseException) -> str:
-    lines: Sequence[str] = str(error).strip().splitlines()
-    return " ".join(line.strip() for line in lines[:3]) or type(error).__name__
+def _check_size(size: Optional[Tuple[int, int]], path: Path) -> Tuple[int, int]:
+    if size is None:
+        raise ModelError(f"{path}: does not say the size of its input: give it with --size WIDTHxHEIGHT")
+    return size
+
+
+def _with_metadata(out: Path, model: TorchModel) -> onnx.ModelProto:
+    """The file's model, what is known of it written into it."""
+    made = load_onnx(out)
+    for key, value in model.metadata.items():
+        set_metadata(made, key, value)
+    if model.metadata:
+        out.write_bytes(made.SerializeToString())
+    return made

@@ -16,7 +16,9 @@ from onnx import helper, numpy_helper
 
 from sightd.errors import ModelError
 
+from .external_data import read_external_data
 from .inputs import with_one_input
+from .lower import lower
 from .nms import without_nms
 from .operators import check_operators
 from .surgery import OUR_PREFIX, read_by
@@ -33,6 +35,7 @@ __all__ = [
     "normalise",
     "opset_of",
     "rename_tensors",
+    "set_metadata",
 ]
 
 # TensorRT 8.5 reads opset 17 and IR 8; per-channel quantisation needs opset 13.
@@ -66,8 +69,12 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         if path.stat().st_size >= _MAX_BYTES:
             raise ModelError(f"{path}: 2 GiB or more, which ONNX can't hold in one file; give a smaller model")
-        model = onnx.load(str(path))
-        model = without_nms(with_one_input(model))
+        model = onnx.load(str(path), load_external_data=False)
+        read_external_data(model, path, _MAX_BYTES)
+        # A later one adds types and annotations of no use here, and parsers refuse it for its number alone.
+        model.ir_version = min(model.ir_version, _IR_VERSION)
+        _check_opset(model, path)
+        model = without_nms(with_one_input(_without_functions(model)))
         check_operators(model)
         onnx.checker.check_model(model)
     except OSError as error:
@@ -89,8 +96,6 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
 
     :raises ModelError: it can't be brought there.
     """
-    if model.functions:
-        raise ModelError("the model holds ONNX functions, which TensorRT 8.5 can't read: export with dynamo=False")
     converted = _with_opset(model)
     converted.ir_version = _IR_VERSION
     graph = converted.graph
@@ -101,6 +106,30 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.value_info[:]
     _name_nodes(graph)
     return converted
+
+
+def _check_opset(model: onnx.ModelProto, path: Path) -> None:
+    known = onnx.defs.onnx_opset_version()
+    if opset_of(model) > known:
+        raise ModelError(
+            f"{path}: opset {opset_of(model)} is later than onnx {onnx.__version__} knows ({known}): install a newer "
+            f"onnx, or export the model again with opset {_MIN_OPSET} to {_MAX_OPSET}"
+        )
+
+
+def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """*model* with the body of each ONNX function in place of its calls: TensorRT 8.5 reads no functions."""
+    if not model.functions:
+        return model
+    try:
+        from onnx.inliner import inline_local_functions
+    except ImportError as error:
+        raise ModelError(
+            f"the model holds ONNX functions, which onnx {onnx.__version__} can't resolve: install 1.15 or later, or "
+            "export with dynamo=False"
+        ) from error
+    inlined: onnx.ModelProto = inline_local_functions(model)
+    return inlined
 
 
 def model_input(model: onnx.ModelProto) -> Tensor:
@@ -153,6 +182,15 @@ def metadata(model: onnx.ModelProto, key: str) -> Optional[str]:
     return next((entry.value for entry in model.metadata_props if entry.key == key), None)
 
 
+def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
+    """Set one of the model's metadata properties, in place."""
+    for entry in model.metadata_props:
+        if entry.key == key:
+            entry.value = value
+            return
+    model.metadata_props.add(key=key, value=value)
+
+
 def rename_tensors(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Rename tensors wherever nodes read or write them, bodies of If and Loop included."""
     for node in graph.node:
@@ -187,6 +225,8 @@ def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         return copy
+    if opset > target:
+        return lower(model, opset, target)
     try:
         return onnx.version_converter.convert_version(model, target)
     except RuntimeError as error:  # the converter's C++ errors have no narrower class, and tell place: reason

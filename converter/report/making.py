@@ -9,7 +9,7 @@ from .data import Layer, ReportData
 from .html import NOT_MEASURED, Html, heading, number, table, tag
 from .svg import Point, Series, bars, lines, scatter
 
-__all__ = ["calibration", "layers", "search"]
+__all__ = ["calibration", "graph", "layers", "search"]
 
 _PRECISIONS = {"int8": "INT8", "float": "Float, kept by the search", "head": "Float, predictions"}
 _MOST_BARS = 12
@@ -54,6 +54,22 @@ def layers(data: ReportData) -> Html:
             [(layer.name, layer.damage, layer.sqnr_db) for layer in kept[:_MOST_ROWS]],
             "none",
         ),
+    )
+
+
+def graph(svg: Html) -> Html:
+    """The model's graph, as graph.svg shows it too."""
+    if not svg:
+        return heading("Graph", "graph", tag("p", "No picture of the graph.", class_="none"))
+    told = (
+        "The finished model with the precision that each block computes in. Rest the pointer on a block for the names "
+        "of its nodes; the file graph.svg in the bundle is the same picture, and is not printed with this page."
+    )
+    return heading(
+        "Graph",
+        "graph",
+        tag("p", told),
+        tag("div", svg, class_="graph", tabindex=0, role="region", aria_label="Graph of the model"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Iterable, Sequence, cast
 
 import cv2
@@ -12,6 +12,8 @@ import numpy as np
 from sightd.annotate import annotated
 from sightd.errors import BundleError
 from sightd.types import Detections, Image
+
+from .html import Html
 
 __all__ = ["MOST_PAIRS", "MOST_THUMBNAILS", "Pair", "Pictures", "contact_sheet", "pair"]
 
@@ -40,6 +42,8 @@ class Pictures:
     pairs: Sequence[Pair] = ()
     #: "" without calibration frames.
     sheet: str = ""
+    #: The SVG of the model's graph; "" without one.
+    graph: Html = field(default_factory=Html)
 
 
 def pair(image: Image, truth: Detections, found: Detections, labels: Sequence[str], caption: str) -> Pair:

@@ -58,6 +58,8 @@ img { max-width: 100%; height: auto; display: block; border-radius: .2rem; }
 svg { font: 12px system-ui, sans-serif; fill: var(--text); }
 svg.plot { width: 100%; max-width: 32rem; height: auto; display: block; }
 svg.bullet { width: 15rem; height: 1.5rem; display: block; }
+.graph { max-height: 85vh; overflow: auto; border: 1px solid var(--edge); }
+.graph svg { max-width: 100%; height: auto; display: block; margin: 0 auto; }
 .bar, .interval { fill: var(--bar); } .interval { opacity: .55; } .track { fill: var(--edge); }
 .float { fill: var(--page); stroke: var(--second); stroke-width: 2; }
 .dot { fill: var(--text); } .good { fill: var(--good); } .bad { stroke: var(--bad); stroke-width: 3; fill: none; }
@@ -74,7 +76,7 @@ footer { margin-top: 2.5rem; padding-top: .8rem; border-top: 1px solid var(--edg
   }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   body { font-size: 10pt; max-width: none; padding: 0; }
-  nav { display: none; }
+  nav, .graph { display: none; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; width: 100%; }
   td { white-space: normal; }

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 import msgspec
 
-from sightd.bundle import Manifest, sha256_of
+from sightd.bundle import EngineRecord, Manifest, sha256_of
 from sightd.calibration_entries import Entry
 from sightd.redact import redact
 
@@ -17,6 +17,8 @@ from ..agreement.agree import Agreement, WorstFrame
 from ..evidence import Evidence
 from ..workshop import Workshop
 from .data import Engine, Layer, ReportData
+from .graph import draw_graph
+from .html import Html
 from .page import page
 from .pictures import MOST_PAIRS, MOST_THUMBNAILS, Pair, Pictures, contact_sheet, pair
 
@@ -29,16 +31,18 @@ _YEAR_2000 = 946_684_800
 def write_report(
     folder: Path, engine_file: Path, evidence: Evidence, workshop: Workshop, manifest: Manifest
 ) -> Dict[str, Path]:
-    """Write both files to *folder*; they by their names in the bundle.
+    """Write the page, its figures and the picture of the graph to *folder*; they by their names in the bundle.
 
     :param engine_file: what is shipped.
     """
     engine = replace(manifest.engine, sha256=sha256_of(engine_file), size=engine_file.stat().st_size)
     data = _data(evidence, workshop, replace(manifest, engine=engine))
-    html, json = folder / "report.html", folder / "report.json"
-    html.write_text(page(data, _pictures(evidence, workshop, engine.kind)), "utf-8")
+    html, json, svg = folder / "report.html", folder / "report.json", folder / "graph.svg"
+    graph = _graph(evidence, workshop, engine)
+    svg.write_text(graph, "utf-8")
+    html.write_text(page(data, replace(_pictures(evidence, workshop, engine.kind), graph=graph)), "utf-8")
     json.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2))
-    return {html.name: html, json.name: json}
+    return {file.name: file for file in (html, json, svg)}
 
 
 def _data(evidence: Evidence, workshop: Workshop, manifest: Manifest) -> ReportData:
@@ -57,9 +61,17 @@ def _data(evidence: Evidence, workshop: Workshop, manifest: Manifest) -> ReportD
         sizes=_sizes(evidence, workshop),
         command=redact(evidence.request.command),
         request=_asked(evidence),
-        notes=[*evidence.finished.notes, *evidence.floats.notes],
+        notes=evidence.notes,
         engines=_engines(evidence, workshop),
     )
+
+
+def _graph(evidence: Evidence, workshop: Workshop, engine: EngineRecord) -> Html:
+    """The graph with the precisions of the engine that is shipped."""
+    shipped = evidence.verdict.shipped
+    precisions = workshop.precisions(engine.precision, shipped.recipe if shipped else None)
+    title = f"{evidence.given.record.name}, {engine.precision} engine for {engine.kind}"
+    return draw_graph(workshop.model, precisions, title)
 
 
 def _engines(evidence: Evidence, workshop: Workshop) -> List[Engine]:

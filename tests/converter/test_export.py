@@ -41,6 +41,11 @@ DETECTOR = """
             half = float(features.mean()) if len(images) == 2 else 0.0
             return self.heat(features).sigmoid() + half, self.sides(features)
 
+    class Chosen(Detector):  # as many rows as there are bright cells: a number that tracing freezes
+        def forward(self, images):
+            heat = self.heat(self.stem(images)).flatten()
+            return heat[: int((heat > heat.mean()).sum())]
+
     class Broken(Detector):
         def forward(self, images):
             raise RuntimeError("only in training")
@@ -183,6 +188,13 @@ def test_a_factory_that_does_not_fit_is_refused(project: Path, function: str, me
     with pytest.raises(ModelError, match=message):
         exported(project, state(project), function)
     assert not project.with_name("model.onnx").exists()
+
+
+def test_an_output_without_a_place_for_each_picture_is_left_to_finishing(project: Path) -> None:
+    record = exported(project, state(project), "Chosen")
+    assert record.exporter.endswith("scripted")  # tracing has frozen how many rows there were
+    with pytest.raises(ModelError, match="no output a picture"):
+        finish(load_onnx(record.onnx), labels=["a", "b", "c"])
 
 
 def test_missing_and_unexpected_keys_are_shown(project: Path) -> None:

@@ -39,6 +39,7 @@ def test_weights_in_another_file_come_into_the_one_that_is_kept(tmp_path: Path) 
 
 
 def test_pytorch_weights_need_a_size(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"\x80\x02}q\x00.")
     request = Request(tmp_path / "w.pth", tmp_path, tmp_path / "bundle", factory="module:function")
     with pytest.raises(ModelError, match="--size"):
         read_given(request, tmp_path)

@@ -59,6 +59,20 @@ def test_weights_beside_the_file_are_read(tmp_path: Path) -> None:
         load_onnx(path)
 
 
+def test_a_later_version_of_the_file_format_is_read(tmp_path: Path) -> None:
+    model = yolox(opset=13)
+    model.ir_version = 99
+    read = load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+    np.testing.assert_array_equal(Session(read).run(SAMPLE)[0], Session(yolox(opset=13)).run(SAMPLE)[0])
+
+
+def test_an_opset_of_the_future_says_what_to_do(tmp_path: Path) -> None:
+    model = yolox(opset=13)
+    model.opset_import[0].version = 999
+    with pytest.raises(ModelError, match=r"opset 999 is later than onnx .* knows .*install a newer onnx, or export"):
+        load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+
+
 def test_an_invalid_graph_is_refused(tmp_path: Path) -> None:
     model = yolox()
     model.graph.node[0].input[0] = "nowhere"
@@ -81,12 +95,20 @@ def test_an_opset_that_can_not_be_lowered_is_refused() -> None:
         normalise(model)
 
 
-def test_functions_are_refused() -> None:
-    model = yolox(opset=13)
+def test_functions_are_put_in_place_of_their_calls(tmp_path: Path) -> None:
+    net = Net("N")
+    plain = net.model([net.add("Relu", net.backbone("input"))])
+    model = onnx.ModelProto()
+    model.CopyFrom(plain)
+    model.graph.node[-1].op_type, model.graph.node[-1].domain = "f", "mine"
     body = [helper.make_node("Relu", ["x"], ["y"])]
     model.functions.append(helper.make_function("mine", "f", ["x"], ["y"], body, [helper.make_opsetid("", 13)]))
-    with pytest.raises(ModelError, match="dynamo=False"):
-        normalise(model)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.ir_version = 8
+    read = load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+    assert not read.functions
+    assert [node.op_type for node in read.graph.node] == [node.op_type for node in plain.graph.node]
+    np.testing.assert_array_equal(Session(normalise(read)).run(SAMPLE)[0], Session(plain).run(SAMPLE)[0])
 
 
 def test_weights_are_no_inputs() -> None:

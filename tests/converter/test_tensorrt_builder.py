@@ -444,3 +444,15 @@ def test_layers_are_ranked_by_tensorrts_numbers(make: Make, case: Case) -> None:
     ranked = make().rank(case.model, case.ranges, names, case.head, case.pictures[:1], lambda: steps.append(1))
     assert {one.layer for one in ranked} == set(names)
     assert len(steps) == len(names)
+
+
+def test_layers_kept_float_are_half_precision_and_decoding_is_exact(make: Make, case: Case) -> None:
+    builder = make()
+    exact = builder.exact_nodes(case.model)
+    assert "sightd/best/TopK_0" in exact
+    assert not exact & set(layers(case.model, set()))
+    kept = {*case.head, "conv2"}
+    int8 = builder.int8_nodes(case.model, kept, "")
+    assert {"conv1", "conv3"} <= int8
+    assert not int8 & kept
+    assert builder.below_int8 == "fp16"

@@ -182,13 +182,24 @@ def test_a_content_is_converted_once_also_after_a_restart(
     assert conversions.arguments == [["a.onnx"], ["a.onnx"], ["a.onnx", "--seed=1"]]
 
 
+def test_weights_in_a_second_file_are_part_of_the_model(folder: Path, tmp_path: Path, conversions: Conversions) -> None:
+    touch(folder / "a.onnx.data", "old weights")
+    touch(folder / "a.onnx", "graph")
+    turn(folder, tmp_path / "out")
+    turn(folder, tmp_path / "out")
+    assert len(conversions.arguments) == 1
+    touch(folder / "a.onnx.data", "new weights")
+    turn(folder, tmp_path / "out")
+    assert len(conversions.arguments) == 2
+
+
 def test_the_newest_is_converted_last(folder: Path, tmp_path: Path, conversions: Conversions) -> None:
-    for name, age in (("a.onnx", 1), ("b.pth", 3), ("c.pt", 2)):
+    for name, age in (("a.onnx", 1), ("b.pth", 3), ("c.pt", 2), ("f.pt2", 4), ("g.torchscript", 5)):
         touch(folder / name, name, age)
     for name in (".hidden.onnx", "notes.txt", "d.onnx.part", "e.yaml"):
         touch(folder / name, name)
     turn(folder, tmp_path / "out")
-    assert [name for name, *_ in conversions.arguments] == ["b.pth", "c.pt", "a.onnx"]
+    assert [name for name, *_ in conversions.arguments] == ["g.torchscript", "f.pt2", "b.pth", "c.pt", "a.onnx"]
 
 
 def test_a_file_that_still_grows_is_left_alone(folder: Path) -> None:

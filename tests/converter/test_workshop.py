@@ -80,6 +80,15 @@ def test_the_head_is_int8_where_the_recipe_says_so(workshop: Workshop) -> None:
     assert in_int8(workshop, Recipe("mse", "conv", 1, "int8")) >= PREDICTIONS
 
 
+def test_the_precisions_told_are_those_of_the_engine(workshop: Workshop) -> None:
+    recipe = Recipe("mse", "conv", 2)
+    convolutions = {node.name for node in workshop.model.graph.node if node.op_type == "Conv"}
+    told = workshop.precisions("int8", recipe)
+    assert {name for name in convolutions if told[name] == "int8"} == in_int8(workshop, recipe)
+    assert {told[name] for name in PREDICTIONS} == {"fp32"}
+    assert set(workshop.precisions("fp32", None).values()) == {"fp32"}
+
+
 @pytest.mark.parametrize("error", [BuildError("out of memory"), EngineError("it does not load")])
 def test_an_engine_that_can_not_be_built_or_does_not_run_does_not_agree(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, error: Exception
