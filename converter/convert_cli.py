@@ -50,7 +50,8 @@ def _convert(
         typer.Option(metavar="KEY=VALUE", help="For TensorRT: tactic_sources, workspace_mb, dla_core ... Repeatable."),
     ] = None,
     labels: Annotated[
-        str, typer.Option(help="coco80, coco90, coco91, or a file with one name a line; else the model's own.")
+        str,
+        typer.Option(help="coco80, coco90, coco91, or a file: a name a line, data.yaml, JSON; else the model's own."),
     ] = "",
     head: Annotated[str, typer.Option(help="The head's family; recognised where it is unambiguous.")] = "",
     head_option: Annotated[Optional[List[str]], typer.Option(metavar="KEY=VALUE", help="Repeatable.")] = None,

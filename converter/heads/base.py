@@ -18,7 +18,7 @@ from ..model.graph import Tensor
 __all__ = ["SELECTING", "Anchors", "Head", "Signature", "best_class", "has_ones"]
 
 #: Behind an output of these the model has chosen already: a row is an object, not an anchor.
-SELECTING = frozenset(["ArgMax", "NonMaxSuppression", "TopK"])
+SELECTING = frozenset(["ArgMax", "TopK"])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""YOLOv10, YOLO26 and other exports that select inside: a row is an object, with nothing left to suppress."""
+"""YOLOv10, YOLO26 and other exports that select inside: a row is a box with its class, with nothing left to decode."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["EndToEndHead"]
 
 @dataclass(frozen=True)
 class EndToEndHead(Head):
-    """[B, N, 6]: x1, y1, x2, y2 in input pixels, score, class; rows that hold no object score 0."""
+    """[B, N, 6]: x1, y1, x2, y2 in input pixels, score, class."""
 
     #: The output's place among all.
     place: int
 
     family: ClassVar[str] = "end-to-end"
     layout: ClassVar[str] = (
-        "one output [batch, objects, 6] of x1, y1, x2, y2, score, class, selected in the model (TopK, ArgMax or NMS)"
+        "one output [batch, rows, 6] of x1, y1, x2, y2, score, class behind a TopK, or an ArgMax over the classes"
     )
 
     @property

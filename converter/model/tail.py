@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, Set
 
+import numpy as np
 import onnx
 
 from .graph import OUR_PREFIX, constants
@@ -11,7 +12,8 @@ from .graph import OUR_PREFIX, constants
 __all__ = ["head_nodes", "operators_behind"]
 
 _WEIGHING = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-_BOX_MATRIX = (4, 4)
+#: Centre and size times this are corners, as exports for DeepStream and YOLOv7's with NMS compute them.
+_CORNERS = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 _MOVING = {"Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
@@ -54,14 +56,14 @@ def _convolutions(graph: onnx.GraphProto) -> Set[str]:
     """The nodes that weigh what they get.
 
     Two only compute with what others predict: the fixed convolution of a distribution focal loss (DFL), the mean over
-    a Softmax, and a product with a 4 x 4 matrix, which makes corners of centre and size.
+    a Softmax, and the product with a matrix that makes corners of centre and size.
     """
     softened: Set[str] = set()
-    small = {name for name, value in constants(graph).items() if value.shape == _BOX_MATRIX}
+    corners = {name for name, value in constants(graph).items() if np.array_equal(value, _CORNERS)}
     found = set()
     for node in graph.node:
         if node.op_type == "Softmax" or (node.op_type in _MOVING and node.input[0] in softened):
             softened.update(node.output)
-        elif node.op_type in _WEIGHING and node.input[0] not in softened and node.input[1] not in small:
+        elif node.op_type in _WEIGHING and node.input[0] not in softened and node.input[1] not in corners:
             found.add(node.name)
     return found

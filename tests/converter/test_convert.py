@@ -25,6 +25,7 @@ from sightd.types import Image
 from tests.parts.blobs import LABELS, blob_detector, blob_picture, write_blob_pictures
 from tests.parts.blobs_yolov8 import blob_yolov8
 from tests.parts.daemon import command
+from tests.parts.families import make_family_model
 from tests.parts.models import Net
 
 
@@ -69,6 +70,16 @@ def test_the_manifest_tells_the_whole_story_and_the_picture_is_there(request_: R
     assert manifest["build"]["seconds"] > 0
     assert cv2.imread(str(request_.out / "annotated.jpg")).shape == (96, 96, 3)
     assert not list(request_.out.parent.glob(".sightd-convert-*"))
+
+
+def test_a_model_that_finds_each_object_once_gets_no_nms_on_the_host(request_: Request, tmp_path: Path) -> None:
+    assert convert(replace(request_, max_trials=1), Silent()).bundle.manifest.output.nms_iou == 0.45
+    path, labels = tmp_path / "detr.onnx", tmp_path / "three.txt"
+    path.write_bytes(make_family_model("detr").SerializeToString())
+    labels.write_text("a\nb\nc")
+    detr = replace(request_, model=path, labels=str(labels), out=tmp_path / "detr", max_trials=1)
+    manifest = convert(detr, Silent()).bundle.manifest
+    assert (manifest.head, manifest.output.nms_iou, manifest.output.candidates) == ("detr", 1.0, 100)
 
 
 def test_a_dead_detector_is_never_called_agreeing(request_: Request, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from sightd.nms import detections
 from sightd.types import Candidates, Placement
 from tests.parts.families import FAMILY_MODELS, SSD_GRIDS, make_family_model, with_nms
 from tests.parts.models import VARIANTS, make_variant
+from tests.parts.tensorrt_rtx import convolution_inputs
 
 LABELS = ["a", "b", "c"]
 Outputs = Mapping[str, NDArray[Any]]
@@ -413,6 +414,11 @@ def readers_of_readers(graph: onnx.GraphProto) -> Dict[str, List[str]]:
                 found += [later.name, *behind[later.name]]
         behind[node.name] = found
     return behind
+
+
+@pytest.mark.parametrize("name", ["detr", "detr-deployed", "nanodet-planes", "ssd-lite", "tf-final", "nms-offsets"])
+def test_the_finished_graph_builds_in_tensorrt_too(given: Any, name: str) -> None:
+    assert convolution_inputs(finish(given(name), labels=LABELS).model)
 
 
 def test_a_deploy_export_of_torch_with_two_inputs_works_at_any_batch(tmp_path: Path) -> None:

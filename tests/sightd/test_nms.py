@@ -47,6 +47,16 @@ def test_of_two_overlapping_boxes_of_a_class_the_better_one_stays() -> None:
     assert found.scores.tolist() == [pytest.approx(0.9)]
 
 
+def test_at_an_iou_of_1_all_boxes_stay_even_the_same_twice() -> None:
+    same = [
+        (10.3, 20.7, 110.9, 93.1, 0.9, 0),
+        (10.3, 20.7, 110.9, 93.1, 0.8, 0),
+        (5, 5, 5, 5, 0.7, 0),
+        (5, 5, 5, 5, 0.6, 0),
+    ]
+    assert run(same, iou=1.0).scores.tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6])
+
+
 def test_overlapping_boxes_of_different_classes_both_stay() -> None:
     found = run([(0, 0, 100, 100, 0.8, 0), (0, 0, 100, 100, 0.9, 79)])
     assert found.classes.tolist() == [79, 0]
