@@ -64,6 +64,7 @@ def test_what_is_published_is_where_it_was_drawn(broker: Broker, folder: Path) -
         measured = against_truth(folder / clip, messages)
         assert measured.recall >= 0.95, (clip, measured)
         assert measured.precision >= 0.95, (clip, measured)
+        assert measured.iou >= 0.85, (clip, measured)
         for message in messages:
             assert_plausible(message)
 

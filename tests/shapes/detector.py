@@ -36,6 +36,8 @@ class Rates:
     matched: int
     #: Detections that match nothing and lie on nothing hard.
     wrong: int
+    #: The mean IoU of the matches: a box that is a little off everywhere shows here.
+    iou: float
 
     @property
     def recall(self) -> float:
@@ -48,14 +50,16 @@ class Rates:
 
 def rates(frames: Iterable[Tuple[Sequence[ShapeTruth], Sequence[Found]]]) -> Rates:
     """Of pairs of a frame's truth and what was found on it, best first."""
-    wanted = matched = wrong = 0
+    wanted, wrong, ious = 0, 0, []
     for truth, found in frames:
         hard = np.array([one.hard for one in truth], bool)
-        taken = match(_overlaps(truth, found, hard), hard, np.array([0.5]), crowd=hard)[0]
+        overlaps = _overlaps(truth, found, hard)
+        taken = match(overlaps, hard, np.array([0.5]), crowd=hard)[0]
+        right = [(row, place) for row, place in enumerate(taken) if place >= 0 and not hard[place]]
+        ious += [overlaps[row, place] for row, place in right]
         wanted += int((~hard).sum())
-        matched += int((~hard[taken[taken >= 0]]).sum())
         wrong += int((taken < 0).sum())
-    return Rates(wanted, matched, wrong)
+    return Rates(wanted, len(ious), wrong, float(np.mean(ious)) if ious else 0.0)
 
 
 def _overlaps(truth: Sequence[ShapeTruth], found: Sequence[Found], hard: np.ndarray) -> np.ndarray:

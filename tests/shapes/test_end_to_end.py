@@ -103,6 +103,7 @@ def test_the_daemon_finds_with_the_bundle_what_was_drawn(bundle: Bundle, tmp_pat
         measured = against_truth(tmp_path / f"{name}.mp4", messages)
         assert measured.recall >= 0.95, measured
         assert measured.precision >= 0.95, measured
+        assert measured.iou >= 0.85, measured
 
 
 def naive(folder: Path, file: Path) -> Path:
