@@ -13,6 +13,7 @@ from .result import show
 _BENCHES = {
     "accuracy": "AP of each model on labelled images: as given, finished, INT8; and the verdict on naive INT8",
     "fastestdet": "FastestDet's AP by ways of resizing and NMS: which of them its reference figures are",
+    "shapes": "a detector of ours on generated pictures, no assets needed: AP by truth in float, INT8 and naive INT8",
     "selection": "the choice of calibration frames against random ones: coverage, activations seen, the INT8 engine",
     "gate": "the agreement gate against planted faults and honest engines, told apart by labels that it never sees",
     "conversion": "a whole conversion beside ONNX Runtime's own quantize_static: time, memory, AP, the gate's word",

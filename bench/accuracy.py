@@ -7,17 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from converter.agreement.gate import Gate
 from converter.agreement.measure import detect
-from converter.agreement.reference import Reference
-from converter.builders.onnxruntime import KIND, OnnxRuntimeBuilder
-from converter.calibration.frames import read_frames
-from converter.floats import build_floats
-from converter.model.graph import OUR_PREFIX
-from converter.progress import Silent
-from converter.search import Limits, Recipe, search
-from converter.verdict import choose
-from converter.workshop import Workshop
+from converter.builders.onnxruntime import KIND
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.types import Detections, Image, InputSpec
@@ -25,7 +16,7 @@ from sightd.types import Detections, Image, InputSpec
 from .assets import asset
 from .clips import write_frames
 from .coco import evaluate
-from .engine_files import write_int8
+from .converted import converted
 from .models import MODELS, RealModel, finished_model
 from .result import Result
 
@@ -61,42 +52,22 @@ def run(quick: bool) -> Result:
 
 
 def _measure(model: RealModel, calibration: Path, folder: Path) -> Dict[str, Any]:
-    """The steps of converter.convert, so that an INT8 engine which agrees is measured even where it is slower."""
     finished = finished_model(model)
     spec = finished.spec
-    frames = read_frames(calibration, count=512, holdout=200, seed=0)
-    reference = Reference(model.load(), spec, finished.head)
-    gate = Gate.open(reference, frames, spec, OutputSpec(), batches=[1, 4], progress=Silent())
-    builder = OnnxRuntimeBuilder()
-    yardstick = build_floats(builder, finished.model, gate, folder, Silent()).yardstick
-    float_file = yardstick.built.file
-    workshop = Workshop(finished, frames, gate, builder, float_file, folder, Silent())
-    trials = search(workshop.prepare(), workshop.attempt, Limits(_MAX_TRIALS), builder.families)
-    verdict = choose(yardstick.agreement, trials)
-    naive = _naive(workshop, folder / "naive.onnx")
-    judged = gate.judge(KIND, naive, "naive INT8")
-    trial = verdict.trial
-    int8 = workshop.file_of(trial.recipe) if trial else None
+    made = converted(model.load(), finished, calibration, folder, _MAX_TRIALS)
+    reference, trial, int8 = made.reference, made.trial, made.int8_file
     return {
         "pytorch_ap": _ap(lambda images: [reference.detect(image, _MIN_SCORE, _IOU) for image in images], 1),
-        "fp32_ap": _engine_ap(float_file, spec, 1),
-        "fp32_ap_batch4": _engine_ap(float_file, spec, 4),
+        "fp32_ap": _engine_ap(made.float_file, spec, 1),
+        "fp32_ap_batch4": _engine_ap(made.float_file, spec, 4),
         "int8_ap": _engine_ap(int8, spec, 4) if int8 else None,
         "int8_speedup": round(trial.speedup, 3) if trial else None,
-        "outcome": verdict.outcome.name.lower(),
-        "verdict": verdict.sentence,
-        "naive_int8_ap": _engine_ap(naive, spec, 4),
-        "naive_gate": judged.verdict,
-        "naive_reason": judged.reason,
+        "outcome": made.verdict.outcome.name.lower(),
+        "verdict": made.verdict.sentence,
+        "naive_int8_ap": _engine_ap(made.naive_file, spec, 4),
+        "naive_gate": made.naive_agreement.verdict,
+        "naive_reason": made.naive_agreement.reason,
     }
-
-
-def _naive(workshop: Workshop, file: Path) -> Path:
-    """INT8 as it is done when nobody looks: every layer, the prediction layers too, ranges from the extremes."""
-    model = workshop.model
-    ours = {node.name for node in model.graph.node if node.name.startswith(OUR_PREFIX)}
-    write_int8(model, workshop.collect_ranges(ours), Recipe("minmax", "all", 0), ours, file)
-    return file
 
 
 def _engine_ap(file: Path, spec: InputSpec, batch: int) -> float:

@@ -6,13 +6,21 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["asset"]
+__all__ = ["asset", "has_assets"]
 
 
 def asset(name: str) -> Path:
     """The file or folder *name*; ends the bench with what is missing."""
-    default = Path(__file__).parents[2] / "shared" / "assets"
-    path = Path(os.environ.get("SIGHTD_TEST_ASSETS", default)) / name
+    path = _folder() / name
     if not path.exists():
         sys.exit(f"{path} is missing: this bench needs real data, name its folder in SIGHTD_TEST_ASSETS")
     return path
+
+
+def has_assets() -> bool:
+    """Whether there are any."""
+    return _folder().is_dir()
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("SIGHTD_TEST_ASSETS", Path(__file__).parents[2] / "shared" / "assets"))

@@ -1,20 +1,34 @@
-"""Frames of the assets' clips as a calibration set: each clip stands for a camera."""
+"""The assets' clips: their frames as a calibration set, each clip a camera; and one to play where there are none."""
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import List
+from typing import Iterator, List
 
 import cv2
 
 from sightd.sources import source_for
 from sightd.types import Image
+from tests.shapes.scene import Scene
+from tests.shapes.writing import write_clip
 
-from .assets import asset
+from .assets import asset, has_assets
 
-__all__ = ["CLIPS", "write_frames"]
+__all__ = ["CLIPS", "playable", "write_frames"]
 
 CLIPS = ("vtest.avi", "one-by-one-person-detection.mp4", "bikes.mp4", "bgs_video02.avi")
+
+
+@contextmanager
+def playable(clip: str) -> Iterator[Path]:
+    """The assets' *clip*; where there are no assets, ten seconds of generated shapes in 1280 x 720."""
+    if has_assets():
+        yield asset(f"videos/{clip}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_clip(Path(folder) / "shapes.mp4", Scene(0, 1280, 720), 250)
 
 
 def write_frames(folder: Path, frames_a_clip: int) -> None:

@@ -25,6 +25,10 @@ from converter.model.tail import head_nodes
 from converter.search import Recipe
 from sightd.bundle import Profile
 from tests.parts.blobs import LABELS, blob_detector, blob_picture
+from tests.parts.tensorrt_rtx import convolution_inputs
+from tests.shapes.detector import MODEL
+from tests.shapes.drawing import LABELS as SHAPES
+from tests.shapes.scene import picture
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: pip install -r tests/requirements.txt")
 
@@ -141,6 +145,16 @@ def test_real_detectors_build_in_int8(assets: Path, name: str, tmp_path: Path) -
     assert isinstance(finished, Finished)
     assert finished.layers["int8"] >= 0.95 * in_int8
     assert len([message for message in heard if isinstance(message, Step)]) > 3
+
+
+def test_of_a_distribution_head_all_but_predictions_and_means_is_int8(tmp_path: Path) -> None:
+    graph, in_int8 = int8_graph(load_onnx(MODEL), list(SHAPES), [picture(seed)[0] for seed in range(8)])
+    finished = built(graph, tmp_path)[-1]
+    assert isinstance(finished, Finished)
+    inputs = convolution_inputs(graph)
+    predictions = [name for name, kind in inputs.items() if kind == "Float"]
+    assert [name.split("/")[1] for name in predictions] == ["heads.0", "heads.1", "heads.2", "expected"]
+    assert len(inputs) - len(predictions) == in_int8 <= finished.layers["int8"]
 
 
 def workers() -> List[str]:
