@@ -146,7 +146,8 @@ def _searched(workshop: Workshop, builder: Builder, request: Request, progress: 
         most = min(limits.trials * seconds / 60, limits.minutes + seconds / 60)
         progress.say(f"an INT8 engine takes {seconds:.0f} s; {limits.trials} at most are tried, in {most:.1f} min")
 
-    return search(workshop.prepare(), workshop.attempt, limits, builder.families, on_first=estimate)
+    layers = workshop.prepare()
+    return search(layers, workshop.attempt, limits, builder.families, int8_head=workshop.int8_head, on_first=estimate)
 
 
 def _noise(floats: Floats, finished: FinishedModel, gate: Gate, folder: Path) -> Dict[str, Agreement]:

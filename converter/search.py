@@ -81,6 +81,8 @@ def search(
     attempt: Callable[[Recipe], Trial],
     limits: Limits,
     families: Sequence[Recipe],
+    *,
+    int8_head: bool = True,
     on_first: Callable[[float], None] = lambda seconds: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> List[Trial]:
@@ -89,6 +91,7 @@ def search(
     Each of *families* starts at its ``float_layers``; where these do not agree, the smallest agreeing number out of
     *layers* is found to within a sixteenth. The next family is tried only while none has agreed.
 
+    :param int8_head: whether prediction layers may compute in INT8.
     :param on_first: told what the first trial took.
     """
     trials: List[Trial] = []
@@ -108,7 +111,7 @@ def search(
         _bisect(family, layers, measured)
         if best(trials) is not None:
             break
-    _climb(layers, measured, trials, families)
+    _climb(measured, trials, lambda recipe: _neighbours(recipe, layers, families, int8_head))
     return trials
 
 
@@ -143,14 +146,16 @@ def _bisect(family: Recipe, layers: int, measured: Callable[[Recipe], Optional[T
 
 
 def _climb(
-    layers: int, measured: Callable[[Recipe], Optional[Trial]], trials: Sequence[Trial], families: Sequence[Recipe]
+    measured: Callable[[Recipe], Optional[Trial]],
+    trials: Sequence[Trial],
+    neighbours: Callable[[Recipe], Iterator[Recipe]],
 ) -> None:
     """From the best trial to better ones, while there are any and the limits allow."""
     top = best(trials)
     while top is not None:
         tried = {trial.recipe for trial in trials}
         better = None
-        for recipe in _neighbours(top.recipe, layers, families):
+        for recipe in neighbours(top.recipe):
             if recipe in tried:
                 continue
             trial = measured(recipe)
@@ -162,14 +167,15 @@ def _climb(
         top = better
 
 
-def _neighbours(recipe: Recipe, layers: int, families: Sequence[Recipe]) -> Iterator[Recipe]:
+def _neighbours(recipe: Recipe, layers: int, families: Sequence[Recipe], int8_head: bool) -> Iterator[Recipe]:
     """*recipe* with one thing changed, the most promising change first."""
     for number in (2 * recipe.float_layers, recipe.float_layers // 2):
         if number < layers:
             yield replace(recipe, float_layers=number)
     if recipe.scope:
         yield replace(recipe, scope="all" if recipe.scope == "conv" else "conv")
-    yield replace(recipe, head="int8" if recipe.head == "float" else "float")
+    if int8_head:
+        yield replace(recipe, head="int8" if recipe.head == "float" else "float")
     for other in families[:2]:
         if other.algorithm != recipe.algorithm:
             yield replace(recipe, algorithm=other.algorithm)

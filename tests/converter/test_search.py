@@ -190,3 +190,10 @@ def test_one_that_is_slower_than_float_is_the_best_only_where_all_are() -> None:
     exact, meagre = trial(FAMILIES[0], True, 0.9, 1.0), trial(FAMILIES[1], True, 1.1, 0.95)
     assert best([exact, meagre]) is meagre
     assert best([exact]) is exact
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_prediction_layers_are_tried_in_int8_only_where_they_may_be(allowed: bool) -> None:
+    tried, attempt = model(lambda _: 0)
+    search(64, attempt, PLENTY, TWO, int8_head=allowed)
+    assert ("int8" in {recipe.head for recipe in tried}) is allowed

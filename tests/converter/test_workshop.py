@@ -16,12 +16,14 @@ from converter.calibration.frames import read_frames
 from converter.floats import build_floats
 from converter.int8.ranges_file import load_ranges, ranges_key
 from converter.model.finish import finish
+from converter.model.graph import load_onnx
 from converter.progress import Silent
 from converter.search import Recipe
 from converter.workshop import Workshop
 from sightd.bundle import OutputSpec
 from sightd.errors import BuildError, EngineError
 from tests.parts.blobs import LABELS, blob_detector, write_blob_pictures
+from tests.shapes.detector import MODEL
 
 PREDICTIONS = {"predict_heat", "predict_sides"}
 
@@ -74,6 +76,13 @@ def test_the_most_damaging_layers_stay_float_besides_the_head(workshop: Workshop
     recipe = Recipe("mse", "conv", 2)
     assert workshop.float_layers(recipe) == body[:2]
     assert in_int8(workshop, recipe) == set(body[2:])
+
+
+def test_prediction_layers_behind_a_distribution_are_never_int8(tmp_path: Path, workshop: Workshop) -> None:
+    nothing: Any = None  # of what only prepare() and attempt() use
+    finished = finish(load_onnx(MODEL))
+    assert not Workshop(finished, nothing, nothing, nothing, nothing, tmp_path, Silent()).int8_head
+    assert workshop.int8_head
 
 
 def test_the_head_is_int8_where_the_recipe_says_so(workshop: Workshop) -> None:
