@@ -17,7 +17,7 @@ from converter.floats import build_floats
 from converter.model.finish import FinishedModel
 from converter.model.graph import OUR_PREFIX
 from converter.progress import Silent
-from converter.search import Limits, Recipe, Trial, search
+from converter.search import Limits, Recipe, Trial
 from converter.verdict import Verdict, choose
 from converter.workshop import Workshop
 from sightd.bundle import OutputSpec
@@ -63,7 +63,7 @@ def converted(
     yardstick = build_floats(builder, finished.model, gate, folder, Silent()).yardstick
     float_file = yardstick.built.file
     workshop = Workshop(finished, frames, gate, builder, float_file, folder, Silent())
-    trials = search(workshop.prepare(), workshop.attempt, Limits(max_trials), builder.families)
+    trials = workshop.search(Limits(max_trials))
     verdict = choose(yardstick.agreement, trials)
     naive = _naive(workshop, folder / "naive.onnx")
     int8 = workshop.file_of(verdict.trial.recipe) if verdict.trial else None

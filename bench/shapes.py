@@ -18,7 +18,6 @@ from converter.builders.onnxruntime import KIND
 from converter.model.finish import finish
 from converter.model.graph import load_onnx
 from converter.progress import Silent
-from converter.search import best
 from sightd.bundle import OutputSpec
 from sightd.types import InputSpec
 from tests.shapes.detector import MODEL
@@ -73,13 +72,12 @@ def run(quick: bool) -> Result:
 
 
 def _engines(made: Converted, spec: InputSpec, calibration: Path, folder: Path) -> Dict[str, _Engine]:
-    """Float, the INT8 engine that is shipped, the best with float prediction layers, and two made without looking."""
+    """Float, the best INT8 engine that agrees, and two made without looking."""
     engines = {"fp32": _Engine(made.float_file, "", 1.0, "")}
-    float_heads = [trial for trial, _ in made.tried if trial.recipe.head == "float"]
-    for key, trial in (("int8", made.trial), ("int8_float_head", best(float_heads))):
-        if trial is not None:
-            file = next(file for one, file in made.tried if one is trial)
-            engines[key] = _Engine(file, str(trial.recipe), round(trial.speedup, 3), trial.agreement.verdict)
+    trial = made.trial
+    if trial is not None:
+        file = next(file for one, file in made.tried if one is trial)
+        engines["int8"] = _Engine(file, str(trial.recipe), round(trial.speedup, 3), trial.agreement.verdict)
     engines["every_layer"] = _Engine(made.naive_file, "minmax, all, 0 float", None, made.naive_agreement.verdict)
     rival = _rival(made.float_file, spec, calibration, folder)
     judged = made.gate.judge(KIND, rival, "quantize_static").verdict

@@ -33,7 +33,7 @@ from .model.labels import read_labels
 from .progress import Progress
 from .request import Request, Result
 from .scratch import scratch_folder
-from .search import Limits, Trial, search
+from .search import Limits, Trial
 from .ship import ship
 from .verdict import choose
 from .workshop import Workshop
@@ -79,7 +79,7 @@ def _convert(request: Request, folder: Path, progress: Progress) -> Result:
     )
     trials: List[Trial] = []
     if floats.exact.agreement.agrees:
-        trials = _searched(workshop, builder, request, progress)
+        trials = _searched(workshop, request, progress)
         frames = frames.with_saturation(workshop.maxima())
     verdict = choose(floats.yardstick.agreement, trials)
     files = {"float": float_file}
@@ -139,15 +139,14 @@ def _check_finished(floats: Agreement) -> None:
         )
 
 
-def _searched(workshop: Workshop, builder: Builder, request: Request, progress: Progress) -> List[Trial]:
+def _searched(workshop: Workshop, request: Request, progress: Progress) -> List[Trial]:
     limits = Limits(request.max_trials, request.max_minutes)
 
     def estimate(seconds: float) -> None:
         most = min(limits.trials * seconds / 60, limits.minutes + seconds / 60)
         progress.say(f"an INT8 engine takes {seconds:.0f} s; {limits.trials} at most are tried, in {most:.1f} min")
 
-    layers = workshop.prepare()
-    return search(layers, workshop.attempt, limits, builder.families, int8_head=workshop.int8_head, on_first=estimate)
+    return workshop.search(limits, estimate)
 
 
 def _noise(floats: Floats, finished: FinishedModel, gate: Gate, folder: Path) -> Dict[str, Agreement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import AbstractSet, Dict, Iterator, List, Optional
+from typing import AbstractSet, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from .model.finish import FinishedModel
 from .model.simplify import simplify
 from .model.tail import head_nodes
 from .progress import Progress
-from .search import Recipe, Trial, not_built
+from .search import Limits, Recipe, Trial, not_built, search
 
 __all__ = ["Workshop"]
 
@@ -70,6 +70,12 @@ class Workshop:
         self.ranking: List[Damage] = []
         #: Further files for the bundle, by their names in it.
         self.extras: Dict[str, Path] = {}
+
+    def search(self, limits: Limits, on_first: Callable[[float], None] = lambda seconds: None) -> List[Trial]:
+        """Prepare, then every trial that :func:`converter.search.search` makes of the builder's recipes."""
+        layers = self.prepare()
+        families = self._builder.families
+        return search(layers, self.attempt, limits, families, int8_head=self.int8_head, on_first=on_first)
 
     def prepare(self) -> int:
         """Measure ranges and rank the layers; the number of layers that can be INT8 while the head is float."""
