@@ -19,7 +19,6 @@ from .agreement.ground_truth import LabelledImage, read_ground_truth
 from .agreement.half_weights import with_half_weights
 from .agreement.labelled import label_precision
 from .agreement.reference import Reference
-from .builders.base import Builder
 from .builders.choice import choose_builder
 from .builders.onnxruntime import KIND as ONNX_RUNTIME
 from .calibration.cameras import camera_counts
