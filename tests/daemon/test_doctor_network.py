@@ -24,7 +24,7 @@ FRONT = "cameras: {front: {url: rtsp://192.0.2.10/x}}"
 def check_cameras(folder: Path, text: str) -> Iterator[Finding]:
     path = folder / "sightd.yaml"
     for name, camera in parse_settings(text.encode(), path).cameras.items():
-        yield from cameras.check(name, camera, path)
+        yield from cameras.check(name, camera, path, folder / "bundle")
 
 
 class TestCameras:

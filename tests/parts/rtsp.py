@@ -22,7 +22,9 @@ _SERVER = Path(__file__).with_name("rtsp_server.py")
 
 
 class RtspServer:
-    """Serves each mount under its index: ``clock:FPS``, ``clock:FPS:GOP`` or a clip's path; the same port for life.
+    """Serves each mount under its index: ``clock:FPS[:GOP[:CODEC[:SIZE,...]]]`` or a clip's path, see rtsp_server.py.
+
+    It keeps its port for life.
 
     Use it as a context manager; skips the test where GStreamer is missing.
     """
