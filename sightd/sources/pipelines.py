@@ -25,6 +25,11 @@ _LATENCY_MS = 100
 _DEPAY = {"h264": "rtph264depay ! h264parse", "h265": "rtph265depay ! h265parse", "mjpeg": "rtpjpegdepay"}
 _SOFTWARE = {"h264": "avdec_h264", "h265": "avdec_h265", "mjpeg": "jpegdec"}
 _JETSON = {"h264": "nvv4l2decoder", "h265": "nvv4l2decoder", "mjpeg": "jpegdec"}
+#: Whole pictures: of the parts of one, the headers would pass for a key frame.
+_GATE = (
+    'capsfilter name=gate caps="video/x-h264,alignment=au;video/x-h265,alignment=au;'
+    'image/jpeg;video/mpeg;video/x-av1;video/x-vp8;video/x-vp9"'
+)
 _TO_CPU = "nvvidconv ! video/x-raw,format=BGRx"
 
 #: Debian's and JetPack's package of an element, by the beginning of its name; the first that fits.
@@ -71,7 +76,7 @@ def rtsp_pipeline(url: str, codec: str, *, jetson: bool) -> PipelineText:
     decode = (_JETSON if jetson else _SOFTWARE).get(codec, "decodebin")
     # What decodebin takes on a Jetson is its own decoder, if only it can decode the stream at all.
     convert = f"{_TO_CPU} ! videoconvert" if jetson else "videoconvert"
-    text = f"{source} ! {depay} ! identity name=gate ! {decode} ! {convert} ! {_APPSINK}"
+    text = f"{source} ! {depay} ! {_GATE} ! {decode} ! {convert} ! {_APPSINK}"
     location, user, password = credentials(url)
     given = {"location": location, "user-id": user, "user-pw": password}
     return PipelineText(text, gate="gate", secrets=tuple(("camera", *pair) for pair in given.items() if pair[1]))
@@ -84,11 +89,17 @@ def csi_pipeline(camera: CsiCamera) -> PipelineText:
     if camera.size is not None:
         caps += f",width={camera.size[0]},height={camera.size[1]}"
     if camera.fps is not None:
-        rate = Fraction(camera.fps).limit_denominator(1001)
-        caps += f",framerate={rate.numerator}/{rate.denominator}"
+        caps += f",framerate={_fraction(camera.fps)}"
     convert = _TO_CPU.replace("nvvidconv", f"nvvidconv flip-method={camera.flip}")
     text = f"nvarguscamerasrc sensor-id={camera.sensor}{mode} ! {caps} ! {convert} ! videoconvert ! {_APPSINK}"
     return PipelineText(text)
+
+
+def _fraction(fps: float) -> str:
+    """30 as 30/1, and 29.97 as the 30000/1001 that it stands for."""
+    ntsc = Fraction(round(fps) * 1000, 1001)
+    rate = ntsc if abs(ntsc - fps) < 0.005 else Fraction(fps).limit_denominator(100)
+    return f"{rate.numerator}/{rate.denominator}"
 
 
 def user_pipeline(text: str) -> PipelineText:
@@ -111,9 +122,10 @@ def explained(message: str) -> str:
         package = next((package for begin, package in _PACKAGES if name.startswith(begin)), "")
         where = f"sudo apt install {package}" if package else "install the plug-in that has it, or correct its name"
         return f"GStreamer has no element {name}; {where}"
-    decoder = re.search(r"Missing decoder: ([^(\n]+)", message)
+    decoder = re.search(r"Missing (?:decoder|parser): ([^(\n]+)", message)
     if decoder is not None:
-        return f"GStreamer can't decode {decoder.group(1).strip()}; sudo apt install gstreamer1.0-libav"
+        packages = "gstreamer1.0-libav gstreamer1.0-plugins-bad"
+        return f"GStreamer can't decode {decoder.group(1).strip()}; sudo apt install {packages}"
     if "Unauthorized" in message:
         return "the camera refuses: check the user and the password"
     if "could not link" in message or "not-negotiated" in message:
