@@ -26,11 +26,22 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield _broken(ran)
         return
     found: Dict[str, Any] = json.loads(ran.out.strip().splitlines()[-1])
-    yield AREA.ok("version", f"{found['version']} at {found['file']}")
+    yield _version(found)
     yield from _backends(machine, found)
     yield from _decoders(found)
     if is_jetson(machine):
         yield _jetson_decoder(machine)
+
+
+def _version(found: Dict[str, Any]) -> Finding:
+    says = f"{found['version']} at {found['file']}"
+    if (4, 6) <= tuple(int(part) for part in found["version"].split(".")[:2]) < (4, 13):
+        return AREA.note(
+            "version",
+            f"{says}: when a camera changes its resolution, its pictures are wrong until it is opened again",
+            "restart sightd after such a change; 4.13 and newer follow it, and so does decoder: gstreamer",
+        )
+    return AREA.ok("version", says)
 
 
 def _broken(ran: Ran) -> Finding:

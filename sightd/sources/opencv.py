@@ -13,7 +13,10 @@ from ..errors import SourceError
 from ..redact import redact
 from ..types import Image
 
-__all__ = ["open_capture", "open_device", "picture"]
+__all__ = ["VERSION", "open_capture", "open_device", "picture"]
+
+#: (4, 8): major and minor.
+VERSION = tuple(int(part) for part in cv2.__version__.split(".")[:2])
 
 OPEN_TIMEOUT_MS = 3000
 READ_TIMEOUT_MS = 2000

@@ -13,7 +13,7 @@ from ..redact import redact
 from ..types import Image
 from .base import Source
 from .network import FIRST_PICTURE_S, STALE_S, check_reachable, settle
-from .opencv import open_capture, picture
+from .opencv import VERSION, open_capture, picture
 
 __all__ = ["StreamSource"]
 
@@ -24,6 +24,10 @@ _HEVC = (0x63766568, 0x31637668, 0x31766568)  # hevc, hvc1, hev1
 #: Where its reference is missing, an old FFmpeg starts from mid-grey in all planes: 130 in BGR, give or take.
 _MISSING, _TOLERANCE, _MISSING_SHARE = 130, 6, 0.25
 
+#: These versions go on with the last picture when the stream grows, and with a part of it when it shrinks.
+_LOSES_TRACK_OF_SIZE = (4, 6) <= VERSION < (4, 13)
+_STUCK_S = 5.0
+
 
 class StreamSource(Source):
     """An RTSP or HTTP stream, read by FFmpeg within OpenCV."""
@@ -33,6 +37,7 @@ class StreamSource(Source):
     def __init__(self, url: str) -> None:
         self._url = url
         self._capture: Optional[cv2.VideoCapture] = None
+        self._stuck = _Stuck()
 
     def open(self) -> None:
         self.close()
@@ -57,7 +62,13 @@ class StreamSource(Source):
     def retrieve(self) -> Image:
         if self._capture is None:
             raise SourceError(f"{redact(self._url)}: not open")
-        return picture(self._capture)
+        image = picture(self._capture)
+        if _LOSES_TRACK_OF_SIZE and self._stuck(image, time.monotonic()):
+            raise SourceError(
+                f"{redact(self._url)}: the same picture for {_STUCK_S:.0f} s; opened anew, for this OpenCV "
+                f"({cv2.__version__}) notices no change of resolution: 4.13 does, and so does decoder: gstreamer"
+            )
+        return image
 
     def close(self) -> None:
         if self._capture is not None:
@@ -81,6 +92,22 @@ class _KeyFrameSeen:
         if hasattr(cv2, "CAP_PROP_FRAME_TYPE"):
             return int(self._capture.get(cv2.CAP_PROP_FRAME_TYPE)) not in _BUILD_ON_OTHERS
         return not self._is_hevc or not _lacks_reference(picture(self._capture))
+
+
+class _Stuck:
+    """Notices one picture that stays, but the same only once: it may well be what the camera sees."""
+
+    def __init__(self) -> None:
+        self._seen, self._accepted, self._since_s = b"", b"", 0.0
+
+    def __call__(self, image: Image, now_s: float) -> bool:
+        seen = image[::37, ::41].tobytes()
+        if seen != self._seen:
+            self._seen, self._since_s = seen, now_s
+        if seen == self._accepted or now_s - self._since_s < _STUCK_S:
+            return False
+        self._accepted = seen
+        return True
 
 
 def _lacks_reference(image: Image) -> bool:
