@@ -11,6 +11,7 @@ from sightd.errors import BundleError, ConfigError, SourceError
 from sightd.redact import redact
 from sightd.settings import CameraSettings
 from sightd.settings.camera_url import PIPELINE, takes_password
+from sightd.settings.device_url import is_device
 
 from .finding import Area, Finding, parted
 
@@ -71,7 +72,7 @@ def _otherwise(url: str) -> str:
         return _OTHERWISE
     if url.startswith(PIPELINE):
         return _OTHERWISE_PIPELINE
-    return _OTHERWISE_DEVICE if url.startswith(("/dev/", "v4l2:", "csi:")) else _OTHERWISE_FILE
+    return _OTHERWISE_DEVICE if is_device(url) else _OTHERWISE_FILE
 
 
 def _rate(fps: float, max_fps: float) -> str:
@@ -107,7 +108,7 @@ def _kind(camera: CameraSettings) -> str:
     url = camera.address()
     if url.startswith(PIPELINE):
         return "by GStreamer"
-    if url.startswith(("/dev/", "v4l2:", "csi:")):
+    if is_device(url):
         return "a device"
     return "pictures" if is_folder(url) else _codec(url)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-__all__ = ["CsiCamera", "V4l2Camera", "csi_camera", "v4l2_camera"]
+__all__ = ["CsiCamera", "V4l2Camera", "csi_camera", "is_device", "v4l2_camera"]
 
 _COUNT = (r"[1-9]\d{0,4}", "a whole number of pixels")
 _SIZE = {"width": _COUNT, "height": _COUNT, "fps": (r"[1-9]\d{0,2}(\.\d+)?", "a number of frames a second")}
@@ -38,6 +38,11 @@ class CsiCamera:
     #: nvvidconv's flip-method: 0 none, 2 by 180 degrees, 4 left to right, 6 upside down ...
     flip: int = 0
     mode: Optional[int] = None
+
+
+def is_device(url: str) -> bool:
+    """Whether *url* is of one of these cameras; ``/dev/video0`` and ``/dev/v4l/by-id/...`` are too."""
+    return re.match(r"v4l2:|csi:|/dev/(video\d|v4l/)", url) is not None
 
 
 def v4l2_camera(url: str) -> V4l2Camera:

@@ -9,7 +9,7 @@ from ..errors import SourceError
 from ..redact import redact
 from ..settings import CameraSettings
 from ..settings.camera_url import PIPELINE
-from ..settings.device_url import V4l2Camera, csi_camera, v4l2_camera
+from ..settings.device_url import V4l2Camera, csi_camera, is_device, v4l2_camera
 from .base import Source
 from .fallback import FallbackSource
 from .file import PACES, FileSource
@@ -64,7 +64,7 @@ def source_for(
     elif name:
         known = ", ".join([*_RTSP, *_HTTP, "v4l2", "csi", "file"])
         raise SourceError(f"{redact(url)}: can't read {name}://, use {known}, {PIPELINE} or a path")
-    elif url.startswith("/dev/"):
+    elif is_device(url):
         source = V4l2Source(V4l2Camera(url))
     else:
         source = FileSource(url, pace=pace, loop=loop, picture_fps=picture_fps)

@@ -29,11 +29,17 @@ class FallbackSource(Source):
             self._preferred.open()
             self._used = self._preferred
         except SourceError as reason:
-            self._other.open()  # or fails as well: then this is what is wrong
-            self._used = self._other
-            if not self._told:
-                self._told = True
-                _log.warning("FFmpeg decodes on the CPU, for GStreamer fails: %s", reason)
+            self._open_other(reason)
+
+    def _open_other(self, reason: SourceError) -> None:
+        try:
+            self._other.open()
+        except SourceError:
+            raise reason from None  # GStreamer says more than FFmpeg
+        self._used = self._other
+        if not self._told:
+            self._told = True
+            _log.warning("FFmpeg decodes on the CPU, for GStreamer fails: %s", reason)
 
     def grab(self) -> bool:
         return self._used.grab()

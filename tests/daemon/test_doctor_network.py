@@ -60,7 +60,7 @@ class TestCameras:
         cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 64, 3), np.uint8))
         text = f"""
 cameras:
-  usb: {{url: /dev/null}}
+  usb: {{url: "v4l2:///dev/null"}}
   pipe: {{url: "gst: videotestsrc patern=1 user-pw={CANARY}"}}
   test: {{url: "gst: videotestsrc is-live=true ! video/x-raw,width=64,height=48"}}
   turned: {{url: "*.png", rotate: 90}}

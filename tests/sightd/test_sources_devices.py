@@ -78,8 +78,8 @@ def test_the_driver_is_asked_for_the_format_first(driver: type) -> None:
         source.grab()
 
 
-def test_a_plain_path_asks_for_nothing(driver: type) -> None:
-    source_for("/dev/null").open()
+def test_without_wishes_nothing_is_asked_for(driver: type) -> None:
+    source_for("v4l2:///dev/null").open()
     assert (Driver.opened, Driver.asked) == ([("/dev/null", cv2.CAP_V4L2)], [])
 
 
@@ -99,7 +99,7 @@ def test_what_the_driver_gives_instead_is_told(driver: type, caplog: pytest.LogC
 def test_one_that_gives_nothing_is_an_error(driver: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Driver, "pictures", 0)
     with pytest.raises(SourceError, match="gives no picture: check its format, try format=MJPG"):
-        source_for("/dev/null").open()
+        source_for("v4l2:///dev/null").open()
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,15 @@ def test_one_that_gives_nothing_is_an_error(driver: type, monkeypatch: pytest.Mo
 )
 def test_what_is_no_camera_is_refused_by_the_real_opencv(path: str, says: str) -> None:
     with pytest.raises(SourceError, match=says):
-        source_for(path).open()
-    with pytest.raises(SourceError, match=says):
         source_for(f"v4l2://{path}?width=640&height=480").open()
+
+
+def test_a_path_may_stand_for_its_url() -> None:
+    for path in ("/dev/video99", "/dev/v4l/by-id/usb-gone-index0"):
+        with pytest.raises(SourceError, match="no such device"):
+            source_for(path).open()
+    with pytest.raises(SourceError, match="no such file"):
+        source_for("/dev/shm/gone.mp4").open()
 
 
 class TestUrl:

@@ -113,10 +113,11 @@ class TestRtsp:
         assert caplog.text.count("FFmpeg decodes on the CPU, for GStreamer fails: ") == 1
         assert "sudo apt install nvidia-l4t-gstreamer" in caplog.text
 
-    def test_that_nobody_can_read_is_told_as_ffmpeg_tells_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sightd.sources.has_jetson_decoder", lambda: True)
-        with RtspServer("clock:25") as server, pytest.raises(SourceError, match="there is no video: check the path"):
-            source_for(server.url(7)).open()
+    def test_that_nobody_can_read_is_told_as_gstreamer_tells_it(self) -> None:
+        with RtspServer("clock:25") as server:
+            both = [source_for(server.url(7), decoder=decoder) for decoder in ("gstreamer", "ffmpeg")]
+            with pytest.raises(SourceError, match=r"/7: .*Not [Ff]ound"):
+                fallback.FallbackSource(*both).open()
 
     def test_a_decoder_that_is_missing_is_named_with_its_package(self) -> None:
         script = (
