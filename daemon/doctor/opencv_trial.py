@@ -26,7 +26,7 @@ def try_opencv() -> Dict[str, Any]:
     """
     import cv2
 
-    from sightd.sources.gst import has_element
+    from sightd.sources.gst_library import has_element
     from sightd.sources.pipelines import JETSON_ELEMENTS
 
     build = cv2.getBuildInformation()

@@ -10,7 +10,8 @@ from ..errors import SourceError
 from ..redact import redact
 from ..types import Image
 from .base import Source
-from .gst import Pipeline, PipelineError, has_element
+from .gst import Pipeline
+from .gst_library import PipelineError, has_element
 from .network import KEY_FRAME_S, STALE_S, check_reachable, settle
 from .pipelines import JETSON_ELEMENTS, PipelineText, explained
 

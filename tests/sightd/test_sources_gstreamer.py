@@ -14,7 +14,7 @@ import pytest
 
 from sightd.errors import SourceError
 from sightd.settings.device_url import csi_camera
-from sightd.sources import fallback, gst, gstreamer, source_for
+from sightd.sources import fallback, gst_library, gstreamer, source_for
 from sightd.sources.pipelines import csi_pipeline, rtsp_pipeline, user_pipeline
 from tests.parts.clips import read_number
 from tests.parts.clips_encoded import H264, write_encoded
@@ -199,14 +199,14 @@ def test_without_gstreamer_the_error_says_what_to_install(monkeypatch: pytest.Mo
         def __init__(self) -> None:
             raise OSError("libgstreamer-1.0.so.0: cannot open shared object file")
 
-    monkeypatch.setattr(gst, "_Library", Missing)
-    gst._library.cache_clear()
+    monkeypatch.setattr(gst_library, "Library", Missing)
+    gst_library.library.cache_clear()
     try:
-        assert gst.has_element("identity") is False
+        assert gst_library.has_element("identity") is False
         with pytest.raises(SourceError, match=r"GStreamer is not installed .*; sudo apt install libgstreamer1\.0-0"):
             source_for("gst: videotestsrc").open()
     finally:
-        gst._library.cache_clear()
+        gst_library.library.cache_clear()
 
 
 def parsed_with_stand_ins(texts: List[str]) -> Dict[str, str]:
