@@ -20,6 +20,7 @@ from sightd.sources import Source, opencv, source_for
 from sightd.sources.rotated import RotatedSource
 from tests.parts.clips import numbered_picture, read_number, write_clip
 from tests.parts.mjpeg import mjpeg_camera
+from tests.parts.requires import require
 from tests.parts.rtsp import RtspServer
 
 COUNT = 50
@@ -65,6 +66,7 @@ class TestEverySource:
         if kind in ("rtsp", "http"):
             source = source_for(request.getfixturevalue(kind))
         elif kind == "rtsp-gstreamer":
+            require("gstreamer")
             source = source_for(request.getfixturevalue("rtsp"), decoder="gstreamer")
         elif kind == "folder-fast":
             source = source_for(str(request.getfixturevalue("folder")), pace="fast")
