@@ -70,7 +70,8 @@ def rtsp_pipeline(url: str, codec: str, *, jetson: bool) -> PipelineText:
     """
     source = (
         f"rtspsrc name=camera protocols=tcp latency={_LATENCY_MS} timeout={_TIMEOUT_US} tcp-timeout={_TIMEOUT_US}"
-        " ! application/x-rtp,media=video"
+        # Cameras sign their own certificates; FFmpeg does not look at them either.
+        " tls-validation-flags=0 ! application/x-rtp,media=video"
     )
     depay = _DEPAY.get(codec, "parsebin")
     decode = (_JETSON if jetson else _SOFTWARE).get(codec, "decodebin")

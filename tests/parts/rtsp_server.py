@@ -1,4 +1,6 @@
-"""An RTSP server for tests, run by the system's Python (it has GStreamer's bindings): PORT USER PASSWORD MOUNT...
+"""An RTSP server for tests, run by the system's Python (it has GStreamer's bindings): PORT USER PASSWORD TLS MOUNT...
+
+TLS is CERTIFICATE:KEY or empty; then rtsp is spoken in the clear.
 
 Mount i is served as /i. ``clock:FPS[:GOP[:CODEC[:SIZE,SIZE...]]]`` is a picture of the current time, in h264, h265 or
 mjpeg, that takes the next SIZE (as 320x240) every second; ``FILE`` is that clip in a loop, without encoding it again
@@ -16,7 +18,7 @@ gi.require_version("GstApp", "1.0")
 gi.require_version("GstPbutils", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstPbutils, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
+from gi.repository import Gio, GLib, Gst, GstApp, GstPbutils, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
 
 CLOCK_SIZE = "320x240"
 ACCESS_UNITS = "video/x-h264,stream-format=byte-stream,alignment=au"
@@ -104,22 +106,27 @@ def read_clip(path):
     return access_units, stream.get_framerate_num() / stream.get_framerate_denom()
 
 
-def demand_password(server, user, password):
+def guard(server, user, password, tls):
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
-    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
-    auth.add_digest(user, password, token)
+    if password:
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(user, password, token)
+    else:
+        auth.set_default_token(token)
+    if tls:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(*tls.split(":")))
     server.set_auth(auth)
 
 
-def main(port, user, password, *mounts):
+def main(port, user, password, tls, *mounts):
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
-    if password:
-        demand_password(server, user, password)
+    if password or tls:
+        guard(server, user, password, tls)
     for index, mount in enumerate(mounts):
         kind, *given = mount.split(":")
         if kind == "clock":
@@ -127,7 +134,7 @@ def main(port, user, password, *mounts):
             factory = clock_factory(int(fps), int(gop or fps), codec or "h264", (sizes or CLOCK_SIZE).split(","))
         else:
             factory = clip_factory(mount)
-        if password:
+        if password or tls:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("viewer", "media.factory.access", True)
             permissions.add_permission_for_role("viewer", "media.factory.construct", True)

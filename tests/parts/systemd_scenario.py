@@ -113,7 +113,7 @@ def commands(section: str) -> Iterator[str]:
 
 
 def start_camera() -> None:
-    server = ["/usr/bin/python3", "/out/rtsp_server.py", "8554", "admin", "camera-password", "/out/blobs.avi"]
+    server = ["/usr/bin/python3", "/out/rtsp_server.py", "8554", "admin", "camera-password", "", "/out/blobs.avi"]
     process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert "READY" in process.stdout.readline()

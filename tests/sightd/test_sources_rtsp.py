@@ -16,6 +16,7 @@ import pytest
 
 from sightd.errors import SourceError
 from sightd.sources import Source, source_for, stream
+from tests.parts.certificates import Authority
 from tests.parts.clips import read_number, write_clip
 from tests.parts.requires import require
 from tests.parts.rtsp import RtspServer, age_s
@@ -106,6 +107,16 @@ def test_the_codec_may_be_said_to_gstreamer(codec: str) -> None:
     require("gstreamer")
     with RtspServer(f"clock:25:5:{codec}") as server:
         source = source_for(server.url(), decoder="gstreamer", codec=codec)
+        source.open()
+        assert max(readings(source, 5)) < 1.0
+        source.close()
+
+
+def test_rtsps_is_read_though_the_cameras_certificate_is_its_own(tmp_path: Path, decoder: str) -> None:
+    pair = Authority(tmp_path / "camera").issue("camera", names="DNS:camera")
+    with RtspServer("clock:25", user="cam", password="hunter2", tls=pair) as server:
+        source = source_for(server.url(), decoder=decoder)
+        assert server.url().startswith("rtsps://")
         source.open()
         assert max(readings(source, 5)) < 1.0
         source.close()
