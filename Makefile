@@ -20,7 +20,8 @@ demo: $(VENV)/.demo  ## a real detector on four simulated live cameras, INT8, ov
 test: $(VENV)/.dev parts  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not gpu and not net"
 
-test-slow: $(VENV)/.dev parts  ## the long tests and those that need the package registries
+test-slow: $(VENV)/.dev  ## the long tests and those that need the package registries
+	@sh tests/parts/install.sh python3-opencv
 	$(BIN)/python -m pytest -m "(slow or net) and not gpu"
 
 test-gpu:  ## the tests on an NVIDIA GPU, without network (GPU_PYTHON=, docs/gpu.md)

@@ -104,7 +104,15 @@ class _Camera:
 
     def run(self, plan: CameraPlan) -> None:
         """Its frames go to its slot, its state to the counters and the status topic."""
-        source = source_for(plan.address, pace=plan.pace, loop=plan.loop)
+        source = source_for(
+            plan.address,
+            pace=plan.pace,
+            loop=plan.loop,
+            picture_fps=plan.max_fps,
+            decoder=plan.decoder,
+            codec=plan.codec,
+            rotate=plan.rotate,
+        )
         for frame in frames(
             self._name,
             source,

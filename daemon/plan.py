@@ -27,6 +27,9 @@ class CameraPlan:
     max_fps: float = 0.0
     pace: str = "live"
     loop: bool = False
+    decoder: str = "auto"
+    codec: str = "auto"
+    rotate: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ def plan_for(settings: Settings, manifest: Manifest) -> Plan:
 
 def _camera(name: str, camera: CameraSettings) -> CameraPlan:
     try:
-        return CameraPlan(camera.address(), camera.max_fps, camera.pace, camera.loop)
+        return CameraPlan(
+            *(camera.address(), camera.max_fps, camera.pace, camera.loop, camera.decoder, camera.codec, camera.rotate)
+        )
     except ConfigError as error:
         raise ConfigError(f"cameras.{name}.{error}") from error
 

@@ -10,7 +10,7 @@ from typing import Callable, Dict, List, Mapping
 
 from sightd.calibration_set import CalibrationSet
 from sightd.settings import CameraSettings
-from sightd.sources import frames, source_for
+from sightd.sources import camera_source, frames
 
 __all__ = ["capture"]
 
@@ -38,16 +38,15 @@ def capture(
     :raises ConfigError: a camera's password can't be read.
     """
     share = -(-count // len(cameras))
-    addresses = {name: camera.address() for name, camera in cameras.items()}
+    sources = {name: camera_source(camera) for name, camera in cameras.items()}
     lock = threading.Lock()
     failures: List[BaseException] = []
     tallies: Dict[str, Counter[str]] = {name: Counter() for name in cameras}
 
     def watch(name: str, camera: CameraSettings) -> None:
-        source = source_for(addresses[name], pace=camera.pace, loop=camera.loop)
         say = partial(_say_state, name)
         try:
-            for frame in frames(name, source, max_fps=fps, stop=stop, on_state=say):
+            for frame in frames(name, sources[name], max_fps=fps, stop=stop, on_state=say):
                 with lock:
                     verdict = kept.offer(frame, camera.masks)
                     if verdict == "kept":

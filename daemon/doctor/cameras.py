@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
-from sightd.errors import ConfigError, SourceError
+from sightd.bundle import open_bundle
+from sightd.errors import BundleError, ConfigError, SourceError
 from sightd.redact import redact
 from sightd.settings import CameraSettings
+from sightd.settings.camera_url import PIPELINE, takes_password
+from sightd.settings.device_url import is_device
 
 from .finding import Area, Finding, parted
 
@@ -19,30 +22,57 @@ AREA = Area("cameras")
 _FRAMES, _MEASURE_S = 20, 2.0
 _OTHERWISE = "restart the camera, and look at its network"
 _OTHERWISE_FILE = "put a video in its place, or correct its path"
+_OTHERWISE_DEVICE = "plug it in again, and look at: sudo dmesg"
+_OTHERWISE_PIPELINE = "try it with gst-launch-1.0, ending in fakesink"
+#: Pictures that are shrunk to less than this for the model were decoded for nothing.
+_WASTEFUL_SCALE = 0.5
 #: Names that containers give to codecs.
 _CODECS = {"avc1": "h264", "hvc1": "hevc", "hev1": "hevc", "mjpg": "mjpeg"}
 
 
-def check(name: str, camera: CameraSettings, config: Path) -> Iterator[Finding]:
-    """Whether the camera opens, what it sends, and how fast; takes up to 12 s."""
+def check(name: str, camera: CameraSettings, config: Path, bundle: Path) -> Iterator[Finding]:
+    """Whether the camera opens, what it sends, how fast, and whether the model needs so much; takes up to 12 s."""
     if not camera.enabled:
         yield AREA.note(name, "disabled, not looked at")
         return
     try:
-        url = camera.address()
-        size, fps = _measure(url)
-        codec = _codec(url)
+        size, fps = _measure(camera)
+        kind = _kind(camera)
     except ImportError as error:
         yield AREA.problem(name, f"not opened: {error}", "mend what is said above about opencv")
     except (ConfigError, SourceError) as error:
-        says, fix = parted(redact(str(error)), _OTHERWISE if _is_stream(camera) else _OTHERWISE_FILE)
+        says, fix = parted(redact(str(error)), _otherwise(camera.url.get_secret_value()))
         yield AREA.problem(name, says, f"{fix}; it is cameras.{name} in {config}")
     else:
-        yield AREA.ok(name, f"{codec}, {size[0]} x {size[1]} pixels, {_rate(fps, camera.max_fps)}")
+        yield _described(name, f"{kind}, {size[0]} x {size[1]} pixels, {_rate(fps, camera.max_fps)}", size, bundle)
 
 
-def _is_stream(camera: CameraSettings) -> bool:
-    return "://" in camera.url.get_secret_value()
+def _described(name: str, says: str, size: Tuple[int, int], bundle: Path) -> Finding:
+    wanted = _input_size(bundle)
+    if wanted is None or min(wanted[0] / size[0], wanted[1] / size[1]) >= _WASTEFUL_SCALE:
+        return AREA.ok(name, says)
+    return AREA.note(
+        name,
+        f"{says}: far more than the model's {wanted[0]} x {wanted[1]} shows, and decoding it costs",
+        "where the camera has a sub-stream of a lower resolution, give its url (docs/cameras.md)",
+    )
+
+
+def _input_size(bundle: Path) -> Optional[Tuple[int, int]]:
+    """Width and height of the model's input; None without a bundle, which is told elsewhere."""
+    try:
+        spec = open_bundle(bundle).manifest.input
+    except BundleError:
+        return None
+    return spec.width, spec.height
+
+
+def _otherwise(url: str) -> str:
+    if takes_password(url):
+        return _OTHERWISE
+    if url.startswith(PIPELINE):
+        return _OTHERWISE_PIPELINE
+    return _OTHERWISE_DEVICE if is_device(url) else _OTHERWISE_FILE
 
 
 def _rate(fps: float, max_fps: float) -> str:
@@ -50,14 +80,14 @@ def _rate(fps: float, max_fps: float) -> str:
     return f"{fps:.1f} fps{looked_at}"
 
 
-def _measure(url: str) -> Tuple[Tuple[int, int], float]:
+def _measure(camera: CameraSettings) -> Tuple[Tuple[int, int], float]:
     """Width and height, and the frames a second of about 2 s.
 
     :raises SourceError: nothing can be read.
     """
-    from sightd.sources import source_for  # OpenCV may be what is broken here
+    from sightd.sources import camera_source  # OpenCV may be what is broken here
 
-    source = source_for(url, loop=True)
+    source = camera_source(camera.model_copy(update={"loop": True, "pace": "live"}))
     try:
         source.open()
         source.grab()
@@ -69,6 +99,18 @@ def _measure(url: str) -> Tuple[Tuple[int, int], float]:
         return (width, height), count / max(time.monotonic() - started, 1e-3)
     finally:
         source.close()
+
+
+def _kind(camera: CameraSettings) -> str:
+    """What comes: the codec, where FFmpeg knows it."""
+    from sightd.sources.folder import is_folder
+
+    url = camera.address()
+    if url.startswith(PIPELINE):
+        return "by GStreamer"
+    if is_device(url):
+        return "a device"
+    return "pictures" if is_folder(url) else _codec(url)
 
 
 def _codec(url: str) -> str:

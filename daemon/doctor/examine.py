@@ -93,7 +93,7 @@ def _checks_of_settings(machine: Machine, settings: Settings, config: Path) -> L
         Check(engine.AREA, partial(engine.check, machine, settings.bundle, settings.engine, account)),
         Check(broker.AREA, partial(broker.check, settings)),
         *(
-            Check(cameras.AREA, partial(cameras.check, name, camera, config), name)
+            Check(cameras.AREA, partial(cameras.check, name, camera, config, settings.bundle), name)
             for name, camera in settings.cameras.items()
         ),
     ]

@@ -1,10 +1,10 @@
-"""OpenCV and what it decodes with; it is tried in a process of its own."""
+"""OpenCV and GStreamer, and what they decode with; they are tried in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Sequence
 
 from .finding import Area, Finding
 from .hardware import is_jetson
@@ -15,7 +15,6 @@ __all__ = ["AREA", "check"]
 AREA = Area("opencv")
 
 _TRIAL_S = 10.0
-_JETPACKS_OWN = "/usr/lib/python3*/dist-packages/cv2*"
 _INSTALL = f"{sys.executable} -m pip install --force-reinstall opencv-python-headless"
 
 
@@ -26,11 +25,21 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield _broken(ran)
         return
     found: Dict[str, Any] = json.loads(ran.out.strip().splitlines()[-1])
-    yield AREA.ok("version", f"{found['version']} at {found['file']}")
-    yield from _backends(machine, found)
+    yield _version(found)
+    yield _ffmpeg(found)
     yield from _decoders(found)
-    if is_jetson(machine):
-        yield _jetson_decoder(machine)
+    yield from _gstreamer(found, is_jetson(machine))
+
+
+def _version(found: Dict[str, Any]) -> Finding:
+    says = f"{found['version']} at {found['file']}"
+    if (4, 6) <= tuple(int(part) for part in found["version"].split(".")[:2]) < (4, 13):
+        return AREA.note(
+            "version",
+            f"{says}: when a camera changes its resolution, its pictures are wrong until it is opened again",
+            "restart sightd after such a change; 4.13 and newer follow it, and so does decoder: gstreamer",
+        )
+    return AREA.ok("version", says)
 
 
 def _broken(ran: Ran) -> Finding:
@@ -47,22 +56,22 @@ def _broken(ran: Ran) -> Finding:
     return AREA.problem("version", f"can't be imported: {tail(ran.errors)}", _INSTALL)
 
 
-def _backends(machine: Machine, found: Dict[str, Any]) -> Iterator[Finding]:
+def _ffmpeg(found: Dict[str, Any]) -> Finding:
     if found["ffmpeg"]:
-        yield AREA.ok("ffmpeg", "built in")
+        return AREA.ok("ffmpeg", "built in")
+    return AREA.problem("ffmpeg", "this OpenCV was built without FFmpeg: cameras can't be read", _INSTALL)
+
+
+def _gstreamer(found: Dict[str, Any], jetson: bool) -> Iterator[Finding]:
+    """It is used through its own library: whether OpenCV has it does not matter."""
+    if not found["gstreamer"]:
+        install = "sudo apt install gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+        make = AREA.warning if jetson else AREA.note
+        yield make("gstreamer", "not installed: FFmpeg decodes, on the CPU; no CSI cameras", install)
     else:
-        yield AREA.problem("ffmpeg", "this OpenCV was built without FFmpeg: cameras can't be read", _INSTALL)
-    if found["gstreamer"]:
-        yield AREA.ok("gstreamer", f"built in ({found['gstreamer']})")
-    elif is_jetson(machine) and machine.glob(_JETPACKS_OWN):
-        yield AREA.warning(
-            "gstreamer",
-            "a wheel from PyPI, which has no GStreamer, hides JetPack's OpenCV, which has it",
-            f"{sys.executable} -m pip uninstall -y opencv-python opencv-python-headless; the virtual environment "
-            "must be made with --system-site-packages",
-        )
-    else:
-        yield AREA.note("gstreamer", "not built in: FFmpeg decodes, on the CPU")
+        yield AREA.ok("gstreamer", "its library loads")
+        if jetson:
+            yield _jetson_decoder(found["no_element"])
 
 
 def _decoders(found: Dict[str, Any]) -> Iterator[Finding]:
@@ -73,12 +82,9 @@ def _decoders(found: Dict[str, Any]) -> Iterator[Finding]:
             yield AREA.problem(title, "does not decode with FFmpeg: a camera that sends it shows nothing", _INSTALL)
 
 
-def _jetson_decoder(machine: Machine) -> Finding:
-    ran = machine.run("gst-inspect-1.0", "nvv4l2decoder")
-    if ran is None:
-        return AREA.note("nvv4l2decoder", "gst-inspect-1.0 is not installed", "sudo apt install gstreamer1.0-tools")
-    if ran.ok:
+def _jetson_decoder(missing: Sequence[str]) -> Finding:
+    if not missing:
         return AREA.ok("nvv4l2decoder", "the Jetson's decoder is there (its plugin loads; no clip was decoded)")
     return AREA.warning(
-        "nvv4l2decoder", "GStreamer does not find the Jetson's decoder", "sudo apt install nvidia-l4t-gstreamer"
+        "nvv4l2decoder", f"GStreamer does not find {' and '.join(missing)}", "sudo apt install nvidia-l4t-gstreamer"
     )

@@ -21,13 +21,19 @@ CLIPS: Dict[str, str] = {
 
 
 def try_opencv() -> Dict[str, Any]:
-    """version, file, ffmpeg, gstreamer (their versions or ""), and a bool for each of CLIPS: whether it decodes."""
+    """version, file, ffmpeg (its version or ""); a bool for each of CLIPS: whether it decodes; then of GStreamer's
+    library whether it loads (gstreamer), and which of a Jetson's elements it lacks (no_element).
+    """
     import cv2
+
+    from sightd.sources.gst_library import has_element
+    from sightd.sources.pipelines import JETSON_ELEMENTS
 
     build = cv2.getBuildInformation()
     found: Dict[str, Any] = {"version": cv2.__version__, "file": cv2.__file__}
     found["ffmpeg"] = _backend(build, "FFMPEG")
-    found["gstreamer"] = _backend(build, "GStreamer")
+    found["gstreamer"] = has_element("identity")
+    found["no_element"] = [name for name in JETSON_ELEMENTS if not has_element(name)]
     with tempfile.TemporaryDirectory() as folder:
         for codec, content in CLIPS.items():
             path = Path(folder, f"clip.{codec}")

@@ -6,9 +6,9 @@ import ipaddress
 import socket
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple, Union
-from urllib.parse import urlsplit
 
 from sightd.settings import Settings
+from sightd.settings.camera_url import hosts
 
 from .finding import Area, Finding
 from .machine import Machine
@@ -87,15 +87,14 @@ def _network(machine: Machine, settings: Settings, unit: Dict[str, str]) -> Iter
 
 
 def _hosts(machine: Machine, settings: Settings) -> List[Tuple[str, str]]:
-    hosts = [("the broker", settings.mqtt.host)]
+    found = [("the broker", settings.mqtt.host)]
     for name, camera in settings.cameras.items():
-        host = urlsplit(camera.url.get_secret_value()).hostname if camera.enabled else None
-        if host:
-            hosts.append((f"camera {name}", host))
-    if not all(_is_address(host) for _, host in hosts):
+        if camera.enabled:
+            found += [(f"camera {name}", host) for host in hosts(camera.url.get_secret_value())]
+    if not all(_is_address(host) for _, host in found):
         lines = [line.split() for line in (machine.read("/etc/resolv.conf") or "").splitlines()]
-        hosts += [("the name server", words[1]) for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
-    return hosts
+        found += [("the name server", words[1]) for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+    return found
 
 
 def _resolve(host: str) -> List[_Address]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Iterable, List, Tuple, Union
-from urllib.parse import urlsplit
 
 from ..settings import Settings
+from ..settings.camera_url import hosts
 
 __all__ = ["ALLOWED", "Reach", "hosts_of", "reach"]
 
@@ -28,8 +28,8 @@ Reach = Tuple[List[str], List[str]]
 
 def hosts_of(settings: Settings) -> List[str]:
     """The broker and the cameras' hosts, as they are written in *settings*."""
-    urls = (urlsplit(camera.url.get_secret_value()) for camera in settings.cameras.values() if camera.enabled)
-    return sorted({settings.mqtt.host, *(url.hostname for url in urls if url.hostname)})
+    urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.enabled]
+    return sorted({settings.mqtt.host, *(host for url in urls for host in hosts(url))})
 
 
 def reach(hosts: Iterable[str]) -> Reach:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-__all__ = ["normalise", "takes_password", "with_password"]
+from .device_url import csi_camera, v4l2_camera
 
-_SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
+__all__ = ["PIPELINE", "hosts", "normalise", "takes_password", "with_password"]
+
+#: What a pipeline of GStreamer's begins with, in place of a URL.
+PIPELINE = "gst:"
+
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "v4l2", "csi")
 _ENCODED = "in a password write %2F for /, %3F for ?, %23 for # and %40 for @"
 
 
 def normalise(url: str, folder: Path) -> str:
     """*url* with its scheme in lower case; a ``file://`` URL or a path as an absolute path, relative to *folder*.
 
-    :raises ValueError: what is wrong, never with a part of the url, which may hold a password.
+    :raises ValueError: what is wrong, never with a part of the url that may hold a password.
     """
+    if url.lower().startswith(PIPELINE):
+        return _pipeline(url[len(PIPELINE) :])
     if not url or any(ord(char) < 32 for char in url):
         raise ValueError("is empty or holds control characters")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?", url)
@@ -26,11 +33,17 @@ def normalise(url: str, folder: Path) -> str:
         return str(folder / url)
     name = scheme.group(1).lower()
     if scheme.group(2) is None or name not in _SCHEMES:
-        raise ValueError(f"must begin with {', '.join(f'{known}://' for known in _SCHEMES)} or be a path{_hint(name)}")
+        known = ", ".join(f"{known}://" for known in _SCHEMES)
+        raise ValueError(f"must begin with {known} or {PIPELINE}, or be a path{_hint(name)}")
     parts = _split(url)
     if name == "file":
         return _file(parts)
-    _check_network(parts, url)
+    if name == "v4l2":
+        v4l2_camera(url)
+    elif name == "csi":
+        csi_camera(url)
+    else:
+        _check_network(parts, url)
     return name + url[len(name) :]
 
 
@@ -39,13 +52,26 @@ def takes_password(url: Any) -> bool:
     return isinstance(url, str) and re.match(r"(rtsps?|https?)://", url, re.IGNORECASE) is not None
 
 
+def hosts(url: str) -> List[str]:
+    """The hosts that the normalised *url* leads to; of a pipeline those in the URLs that it holds."""
+    if not takes_password(url) and not url.startswith(PIPELINE):
+        return []
+    found = []
+    for text in re.findall(r"\w+://[^\s\"']+", url):
+        try:
+            found.append(urlsplit(text).hostname)
+        except ValueError:  # the pipeline may be right all the same, and says so when it is opened
+            continue
+    return [host for host in found if host]
+
+
 def with_password(url: str, password: str) -> str:
     """The normalised *url* with *password* behind its user name.
 
     :raises ValueError: it has no user name, a password already, or is a file's; never with a part of the url.
     """
     if not takes_password(url):
-        raise ValueError("is a file's, which needs no password; remove password_file")
+        raise ValueError("takes no password: only rtsp://, rtsps://, http:// and https:// do; remove password_file")
     parts = _split(url)
     if not parts.username:
         raise ValueError(
@@ -56,6 +82,13 @@ def with_password(url: str, password: str) -> str:
         raise ValueError("has a password already; remove it, or give the camera password_file: null")
     user, _, host = parts.netloc.rpartition("@")
     return url.replace(f"//{parts.netloc}", f"//{user}:{quote(password, safe='')}@{host}", 1)
+
+
+def _pipeline(text: str) -> str:
+    text = re.sub(r"[\r\n\t]", " ", text).strip()
+    if not text or any(ord(char) < 32 for char in text):
+        raise ValueError(f"write a pipeline as for gst-launch-1.0 behind {PIPELINE}, for example gst: videotestsrc")
+    return f"{PIPELINE} {text}"
 
 
 def _hint(scheme: str) -> str:

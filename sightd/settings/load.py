@@ -114,7 +114,7 @@ def _message(error: Mapping[str, Any], path: KeyPath) -> str:
     if kind == "extra_forbidden":
         return f"unknown key{_suggestion(path[-1], _keys_at(path[:-1]))}"
     if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        allowed = [word for word in re.findall(r"[^\s',]+", error["ctx"]["expected"]) if word != "or"]
         return f"must be one of {', '.join(allowed)}{_suggestion(value, allowed, listed=True)}"
     if kind.endswith("_type") and value is None:
         return "has no value; give it one or remove the line"

@@ -187,9 +187,20 @@ class CameraDefaults(_Section):
         default=[],
         description="Areas that kept frames do not show, each as corners [x, y] in shares 0 to 1; detection sees them",
     )
+    rotate: Literal[0, 90, 180, 270] = Field(
+        default=0, description="Degrees to turn the picture clockwise; boxes and masks are those of the turned picture"
+    )
+    decoder: Literal["auto", "ffmpeg", "gstreamer"] = Field(
+        default="auto",
+        description="What reads rtsp:// and rtsps://; auto: a Jetson's decoder by GStreamer, elsewhere FFmpeg",
+    )
+    codec: Literal["auto", "h264", "h265", "mjpeg"] = Field(
+        default="auto", description="What GStreamer is to expect of rtsp:// and rtsps://; auto finds out"
+    )
     loop: bool = Field(default=True, description="Files only: begin again at the end")
     pace: Literal["live", "fast"] = Field(
-        default="live", description="Files only: live plays at the file's rate, fast does not wait"
+        default="live",
+        description="Files only: live plays at the file's rate (pictures of a folder at max_fps), fast does not wait",
     )
     password_file: Optional[FilePath] = Field(
         default=None, description="File that holds the password for the user in the url, unreadable for others"
@@ -202,7 +213,8 @@ class CameraSettings(CameraDefaults):
     #: Normalised: an absolute path, or a URL with its scheme in lower case. May hold a password: people are
     #: shown :func:`sightd.redact.redact` of it, a source is given :meth:`address`.
     url: Url = Field(
-        description="rtsp://, rtsps://, http://, https://, file:// or a path, relative to this file's folder"
+        description="rtsp://, rtsps://, http://, https://, v4l2://, csi://, gst: and a pipeline, file:// or a path: a "
+        "device's, a video's, or that of pictures (a folder, or *.jpg); docs/cameras.md"
     )
 
     @field_validator("url")

@@ -1,16 +1,17 @@
-"""A video file, played at its own pace like a camera or read as fast as it is taken, once or for ever."""
+"""A video file or a folder of pictures, played at its own pace like a camera or read as fast as it is taken."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Set, Union
 
 import cv2
 
 from ..errors import SourceError
 from ..types import Image
 from .base import Source
+from .folder import PictureFolder, is_folder
 from .opencv import open_capture, picture
 
 __all__ = ["PACES", "FileSource"]
@@ -24,13 +25,18 @@ _USUAL_FPS = 25.0
 
 
 class FileSource(Source):
-    """The pictures of one file; its place counts on through the loops."""
+    """The pictures of one file or folder; its place counts on through the loops.
 
-    def __init__(self, path: str, *, pace: str, loop: bool) -> None:
+    :param picture_fps: how many pictures of a folder make a second; 0: as of a usual video.
+    """
+
+    def __init__(self, path: str, *, pace: str, loop: bool, picture_fps: float = 0.0) -> None:
         self._path = path
         self._loop = loop
+        self._picture_fps = picture_fps or _USUAL_FPS
         self.live = pace == "live"
-        self._capture: Optional[cv2.VideoCapture] = None
+        self._capture: Optional[Union[cv2.VideoCapture, PictureFolder]] = None
+        self._broken: Set[str] = set()
         self._fps = _USUAL_FPS
         self._grabbed = 0  # since open()
         self._loop_began = 0  # the value of _grabbed at that moment
@@ -56,13 +62,17 @@ class FileSource(Source):
     def clock_s(self) -> float:
         return self._grabbed / self._fps
 
-    def _reader(self) -> cv2.VideoCapture:
+    def _reader(self) -> Union[cv2.VideoCapture, PictureFolder]:
         if self._capture is None:
             raise SourceError(f"{self._path}: not open")
         return self._capture
 
     def _reopen(self) -> None:
         self.close()
+        if is_folder(self._path):
+            self._capture = PictureFolder(self._path, self._picture_fps, self._broken)
+            self._fps = self._picture_fps
+            return
         if not Path(self._path).is_file():
             raise SourceError(f"{self._path}: no such file")
         self._capture = open_capture(self._path, "not a video that FFmpeg can read, or not readable by this user")

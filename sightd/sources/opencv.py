@@ -1,11 +1,11 @@
-"""FFmpeg within OpenCV: opening and reading a capture, on every version from 4.5.4, without telling passwords."""
+"""OpenCV's captures: opening and reading a capture, on every version from 4.5.4, without telling passwords."""
 
 from __future__ import annotations
 
 import os
 import threading
 from functools import lru_cache
-from typing import List, cast
+from typing import Any, List, Protocol, Tuple, cast
 
 import cv2
 
@@ -13,7 +13,10 @@ from ..errors import SourceError
 from ..redact import redact
 from ..types import Image
 
-__all__ = ["open_capture", "picture"]
+__all__ = ["VERSION", "open_capture", "open_device", "picture"]
+
+#: (4, 8): major and minor.
+VERSION = tuple(int(part) for part in cv2.__version__.split(".")[:2])
 
 OPEN_TIMEOUT_MS = 3000
 READ_TIMEOUT_MS = 2000
@@ -45,7 +48,27 @@ def open_capture(url: str, hint: str) -> cv2.VideoCapture:
     return capture
 
 
-def picture(capture: cv2.VideoCapture) -> Image:
+def open_device(path: str, hint: str) -> cv2.VideoCapture:
+    """As :func:`open_capture`, a device file of Video4Linux."""
+    with _preparing:
+        _prepare()
+    capture = cv2.VideoCapture()
+    try:
+        opened = capture.open(path, cv2.CAP_V4L2)
+    except cv2.error as error:
+        raise SourceError(f"{path}: can't be opened: {error}") from None
+    if not opened:
+        raise SourceError(f"{path}: can't be opened: {hint}")
+    return capture
+
+
+class Reader(Protocol):
+    """What :func:`picture` needs of a capture."""
+
+    def retrieve(self) -> Tuple[bool, Any]: ...
+
+
+def picture(capture: Reader) -> Image:
     """The picture that *capture* grabbed last, as an array of its own.
 
     :raises SourceError: it could not be converted.
@@ -74,6 +97,8 @@ def _prepare() -> None:
     # Without it, one camera that takes the connection but never answers holds up the opening of all others.
     os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
     # FFmpeg and OpenCV print URLs with their passwords to stdout and stderr: what matters is in our errors.
+    # Video4Linux waits for a picture 10 s by default; whole seconds.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(READ_TIMEOUT_MS // 1000))
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = _LOG_QUIET
     if hasattr(cv2, "setLogLevel"):  # until OpenCV 4
         cv2.setLogLevel(0)

@@ -1,33 +1,32 @@
-"""A camera on the network, RTSP or HTTP: what counts as lost, and from when on its pictures count as live."""
+"""A camera on the network, RTSP or HTTP, read by FFmpeg: what counts as lost, and from when on its pictures count."""
 
 from __future__ import annotations
 
-import re
-import socket
 import time
-from typing import Optional, Tuple
-from urllib.parse import urlsplit
+from typing import Optional
 
 import cv2
+import numpy as np
 
 from ..errors import SourceError
 from ..redact import redact
 from ..types import Image
 from .base import Source
-from .opencv import open_capture, picture
+from .network import FIRST_PICTURE_S, STALE_S, check_reachable, settle
+from .opencv import VERSION, open_capture, picture
 
 __all__ = ["StreamSource"]
 
-CONNECT_TIMEOUT_S = 2.0
-#: A camera shows nothing until its next key frame, which may take some seconds.
-FIRST_PICTURE_S = 4.0
-#: A picture that took longer to come is stale: after a stall, OpenCV may return True with an old one.
-STALE_S = 1.5
+# OpenCV's codes of pictures that build on others: P and B. 4.5.4 and 4.6 can't say.
+_BUILD_ON_OTHERS = (ord("P"), ord("B"))
+_HEVC = (0x63766568, 0x31637668, 0x31766568)  # hevc, hvc1, hev1
 
-# A picture that comes faster was waiting in a buffer; at 60 frames a second the wait is 16 ms.
-_PILED_UP_S = 0.005
-_SETTLE_ATTEMPTS = 150
-_RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
+#: Where its reference is missing, an old FFmpeg starts from mid-grey in all planes: 130 in BGR, give or take.
+_MISSING, _TOLERANCE, _MISSING_SHARE = 130, 6, 0.25
+
+#: These versions go on with the last picture when the stream grows, and with a part of it when it shrinks.
+_LOSES_TRACK_OF_SIZE = (4, 6) <= VERSION < (4, 13)
+_STUCK_S = 5.0
 
 
 class StreamSource(Source):
@@ -38,12 +37,13 @@ class StreamSource(Source):
     def __init__(self, url: str) -> None:
         self._url = url
         self._capture: Optional[cv2.VideoCapture] = None
+        self._stuck = _Stuck()
 
     def open(self) -> None:
         self.close()
-        _check_reachable(self._url)
+        check_reachable(self._url)
         self._capture = open_capture(self._url, "there is no video: check the path, the user and the password")
-        if not _settle(self._capture):
+        if not settle(self._capture.grab, _KeyFrameSeen(self._capture)):
             self.close()
             raise SourceError(f"{redact(self._url)}: connected, but no picture came within {FIRST_PICTURE_S:.0f} s")
 
@@ -62,7 +62,13 @@ class StreamSource(Source):
     def retrieve(self) -> Image:
         if self._capture is None:
             raise SourceError(f"{redact(self._url)}: not open")
-        return picture(self._capture)
+        image = picture(self._capture)
+        if _LOSES_TRACK_OF_SIZE and self._stuck(image, time.monotonic()):
+            raise SourceError(
+                f"{redact(self._url)}: the same picture for {_STUCK_S:.0f} s; opened anew, for this OpenCV "
+                f"({cv2.__version__}) notices no change of resolution: 4.13 does, and so does decoder: gstreamer"
+            )
+        return image
 
     def close(self) -> None:
         if self._capture is not None:
@@ -70,48 +76,41 @@ class StreamSource(Source):
             self._capture = None
 
 
-def _settle(capture: cv2.VideoCapture) -> bool:
-    """Grab until a picture came that had to be waited for: the ones before piled up while opening (0.4 s at 25
-    frames a second, 2 s at 5), and before the first key frame nothing can be decoded. False: no picture.
-    """
-    deadline = time.monotonic() + FIRST_PICTURE_S
-    seen = False
-    for _ in range(_SETTLE_ATTEMPTS):
-        started = time.monotonic()
-        if started > deadline:
-            break
-        grabbed = capture.grab()
-        seen = seen or grabbed
-        if grabbed and time.monotonic() - started > _PILED_UP_S:
-            break
-    return seen
+class _KeyFrameSeen:
+    """Whether a key frame has come: of H.265 that is joined between two, OpenCV until 4.10 gives out grey pictures."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self._seen = False
+        self._is_hevc = int(capture.get(cv2.CAP_PROP_FOURCC)) in _HEVC
+
+    def __call__(self) -> bool:
+        self._seen = self._seen or self._shows_one()
+        return self._seen
+
+    def _shows_one(self) -> bool:
+        if hasattr(cv2, "CAP_PROP_FRAME_TYPE"):
+            return int(self._capture.get(cv2.CAP_PROP_FRAME_TYPE)) not in _BUILD_ON_OTHERS
+        return not self._is_hevc or not _lacks_reference(picture(self._capture))
 
 
-def _check_reachable(url: str) -> None:
-    """Connect once ahead of FFmpeg, which doesn't say why it failed, and in old versions blocks other cameras.
+class _Stuck:
+    """Notices one picture that stays, but the same only once: it may well be what the camera sees."""
 
-    RTSP only: an HTTP stream may be behind a proxy that FFmpeg knows and we don't.
-    """
-    scheme = url.partition("://")[0].lower()
-    if scheme not in _RTSP_PORTS:
-        return
-    host, port = _host_and_port(url, _RTSP_PORTS[scheme])
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, UnicodeError) as error:
-        raise SourceError(
-            f"{redact(url)}: can't connect to {host}:{port} ({error}): check the address and that the camera is on"
-        ) from error
+    def __init__(self) -> None:
+        self._seen, self._accepted, self._since_s = b"", b"", 0.0
+
+    def __call__(self, image: Image, now_s: float) -> bool:
+        seen = image[::37, ::41].tobytes()
+        if seen != self._seen:
+            self._seen, self._since_s = seen, now_s
+        if seen == self._accepted or now_s - self._since_s < _STUCK_S:
+            return False
+        self._accepted = seen
+        return True
 
 
-def _host_and_port(url: str, default_port: int) -> Tuple[str, int]:
-    # As FFmpeg reads it: a password may hold '@' and ':', not '/', '?' or '#'.
-    authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
-    try:
-        parts = urlsplit(f"//{authority}")
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise SourceError(f"{redact(url)}: the host or port is malformed: {error}") from error
-    if not host:
-        raise SourceError(f"{redact(url)}: names no host")
-    return host, port or default_port
+def _lacks_reference(image: Image) -> bool:
+    """Whether much of *image* is the flat grey that stands for a reference that never came."""
+    off = np.abs(image[::4, ::4].astype(np.int16) - _MISSING).max(axis=2)
+    return bool((off <= _TOLERANCE).mean() > _MISSING_SHARE)

@@ -63,7 +63,7 @@ def levels(printed: str) -> Dict[str, str]:
 def sound(tmp_path: Path) -> Iterator[Path]:
     """The settings of a deployment that works."""
     write_quadrant_bundle(tmp_path)
-    write_clip(tmp_path / "yard.avi", count=60)
+    write_clip(tmp_path / "yard.avi", count=60, width=128, height=96)  # no more than the model needs
     config = tmp_path / "sightd.yaml"
     with running_broker(tmp_path) as broker:
         config.write_text(

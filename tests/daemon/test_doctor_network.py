@@ -6,15 +6,20 @@ import sys
 from pathlib import Path
 from typing import Iterator
 
+import cv2
+import numpy as np
 import pytest
 
 from daemon.doctor import broker, cameras
 from daemon.doctor.finding import Finding
+from sightd.bundle import open_bundle
 from sightd.errors import SourceError
 from sightd.settings import parse_settings
 from tests.parts.broker import free_port, running_broker
 from tests.parts.clips import write_clip
+from tests.parts.daemon import write_quadrant_bundle
 from tests.parts.doctor import by_name, one
+from tests.parts.requires import require
 from tests.parts.rtsp import RtspServer
 
 CANARY = "hunter2canary"
@@ -24,7 +29,7 @@ FRONT = "cameras: {front: {url: rtsp://192.0.2.10/x}}"
 def check_cameras(folder: Path, text: str) -> Iterator[Finding]:
     path = folder / "sightd.yaml"
     for name, camera in parse_settings(text.encode(), path).cameras.items():
-        yield from cameras.check(name, camera, path)
+        yield from cameras.check(name, camera, path, folder / "bundle")
 
 
 class TestCameras:
@@ -38,6 +43,40 @@ class TestCameras:
         rate = float(found.says.split(" pixels, ")[1].split(" fps")[0])
         assert 10 < rate < 40
         assert found.says.endswith("of which 5 are looked at")
+
+    def test_one_that_sends_far_more_than_the_model_needs_should_send_less(self, tmp_path: Path) -> None:
+        write_quadrant_bundle(tmp_path)
+        spec = open_bundle(tmp_path / "bundle").manifest.input
+        for name, width in (("fit", spec.width), ("large", 2 * spec.width + 32)):
+            write_clip(tmp_path / f"{name}.avi", count=30, width=width, height=width)
+        found = by_name(check_cameras(tmp_path, "cameras: {fit: {url: fit.avi}, large: {url: large.avi}}"))
+        assert found["fit"].level == "ok"
+        assert found["large"].level == "note"
+        assert f"far more than the model's {spec.width} x {spec.height} shows" in found["large"].says
+        assert "sub-stream" in found["large"].fix
+
+    def test_each_kind_of_source_has_its_own_remedy(self, tmp_path: Path) -> None:
+        require("gstreamer")
+        cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 64, 3), np.uint8))
+        text = f"""
+cameras:
+  usb: {{url: "v4l2:///dev/null"}}
+  pipe: {{url: "gst: videotestsrc patern=1 user-pw={CANARY}"}}
+  test: {{url: "gst: videotestsrc is-live=true ! video/x-raw,width=64,height=48"}}
+  turned: {{url: "*.png", rotate: 90}}
+"""
+        found = by_name(check_cameras(tmp_path, text))
+        assert {name: finding.level for name, finding in found.items()} == {
+            "usb": "problem",
+            "pipe": "problem",
+            "test": "ok",
+            "turned": "ok",
+        }
+        assert found["usb"].fix.startswith("plug it in again")
+        assert found["pipe"].fix.startswith("try it with gst-launch-1.0")
+        assert CANARY not in repr(found)
+        assert found["test"].says.startswith("by GStreamer, 64 x 48 pixels, ")
+        assert found["turned"].says.startswith("pictures, 48 x 64 pixels, ")
 
     def test_a_wrong_password_is_a_problem_and_stays_untold(self) -> None:
         with RtspServer("clock:25", user="u", password="right") as server:

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict
 
 import pytest
 
@@ -33,10 +33,11 @@ HEALTHY_GPU = {
     "import pycuda": Ran(0, "2025.1 Orin\n"),
 }
 HEALTHY_OPENCV = {
-    "version": "4.8.0",
+    "version": "4.5.4",
     "file": "/usr/lib/python3/dist-packages/cv2.so",
     "ffmpeg": "yes",
-    "gstreamer": "1.20.3",
+    "gstreamer": True,
+    "no_element": [],
     "h264": True,
     "hevc": True,
 }
@@ -165,25 +166,35 @@ class TestOpenCv:
         found = by_name(opencv.check(self.machine(tmp_path, {}, ffmpeg="", h264=False)))
         assert (found["ffmpeg"].level, found["H.264"].level, found["H.265"].level) == ("problem", "problem", "ok")
 
-    def test_from_pypi_that_hides_jetpacks_is_warned_of(self, tmp_path: Path) -> None:
-        files = {**JETSON, "/usr/lib/python3.10/dist-packages/cv2/__init__.py": ""}
-        found = by_name(opencv.check(self.machine(tmp_path, files, gstreamer="")))
-        assert "hides JetPack's OpenCV" in found["gstreamer"].says
+    @pytest.mark.parametrize(("files", "level"), [({}, "note"), (JETSON, "warning")])
+    def test_without_gstreamer_matters_on_a_jetson(self, tmp_path: Path, files: Dict[str, str], level: str) -> None:
+        found = by_name(opencv.check(self.machine(tmp_path, files, gstreamer=False)))
+        assert (found["gstreamer"].level, "nvv4l2decoder" in found) == (level, False)
+
+    def test_of_a_version_that_loses_track_of_resolutions_is_noted(self, tmp_path: Path) -> None:
+        levels = {
+            version: one(opencv.check(self.machine(tmp_path, {}, version=version)), "version").level
+            for version in ("4.5.4", "4.6.0", "4.8.0", "4.12.0-dev", "4.13.0", "5.0.0")
+        }
+        assert levels == {
+            **dict.fromkeys(("4.5.4", "4.13.0", "5.0.0"), "ok"),
+            **dict.fromkeys(("4.6.0", "4.8.0", "4.12.0-dev"), "note"),
+        }
 
     def test_of_jetpack_with_its_decoder_is_sound(self, tmp_path: Path) -> None:
-        machine = self.machine(tmp_path, JETSON, inspect=Ran(0, "Factory Details"))
+        machine = self.machine(tmp_path, JETSON)
         assert {finding.level for finding in opencv.check(machine)} == {"ok"}
 
     def test_misses_the_jetsons_decoder(self, tmp_path: Path) -> None:
-        found = one(opencv.check(self.machine(tmp_path, JETSON, inspect=Ran(1, "No such element"))), "nvv4l2decoder")
+        machine = self.machine(tmp_path, JETSON, no_element=["nvv4l2decoder", "nvvidconv"])
+        found = one(opencv.check(machine), "nvv4l2decoder")
         assert (found.level, found.fix) == ("warning", "sudo apt install nvidia-l4t-gstreamer")
+        assert found.says == "GStreamer does not find nvv4l2decoder and nvvidconv"
 
     @staticmethod
-    def machine(root: Path, files: Dict[str, str], inspect: Optional[Ran] = None, **altered: object) -> BenchMachine:
+    def machine(root: Path, files: Dict[str, str], **altered: object) -> BenchMachine:
         printed = json.dumps({**HEALTHY_OPENCV, **altered})
-        return BenchMachine(
-            root, files, {"opencv_trial": Ran(0, f"{printed}\n"), "gst-inspect-1.0": inspect or Ran(0, "")}
-        )
+        return BenchMachine(root, files, {"opencv_trial": Ran(0, f"{printed}\n")})
 
 
 class TestEngine:

@@ -30,6 +30,13 @@ def test_each_camera_has_its_own_rule_and_the_lowest_score_is_that_of_all() -> N
     assert plan.cameras["gate"] == CameraPlan("rtsp://h/2", 5.0, "live", True)
 
 
+def test_how_a_camera_is_read_is_part_of_its_plan() -> None:
+    turned = planned("cameras: {yard: {url: rtsp://h/1, rotate: 90, decoder: gstreamer, codec: h265}}")
+    plan = CameraPlan("rtsp://h/1", 10.0, "live", True, decoder="gstreamer", codec="h265", rotate=90)
+    assert turned.cameras["yard"] == plan
+    assert turned.cameras != planned("cameras: {yard: {url: rtsp://h/1}}").cameras, "so a reload opens it anew"
+
+
 def test_a_disabled_camera_is_known_and_has_no_rule() -> None:
     plan = planned("cameras: {yard: {url: rtsp://h/1}, spare: {url: rtsp://h/2, enabled: false}}")
     assert plan.cameras["spare"] is None

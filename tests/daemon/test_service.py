@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Iterator, List
 
+import cv2
 import msgspec
+import numpy as np
 import pytest
 
 from daemon.messages import ConfigMessage, DetectionsMessage, InfoMessage, StatsMessage
@@ -72,6 +74,28 @@ def test_every_camera_is_detected_on_and_every_topic_speaks(broker: Broker, fold
     assert sequence == sorted(set(sequence))
     rates = {name: len(detections(seen, name)) for name in ("yard", "gate")}
     assert rates["yard"] > 1.3 * rates["gate"]
+
+
+def test_a_turned_camera_reports_what_the_turned_picture_shows_and_a_reload_turns_it_back(
+    broker: Broker, folder: Path
+) -> None:
+    (folder / "pictures").mkdir()
+    picture = np.zeros((240, 320, 3), np.uint8)
+    picture[20:100, 20:140] = 255  # upper left
+    cv2.imwrite(str(folder / "pictures/1.png"), picture)
+    turned = config(broker, "  yard: {url: pictures, rotate: 90, max_fps: 20}\n  gate: {url: gate.avi}\n")
+    with collect(broker) as seen, running_daemon(folder, turned) as daemon:
+        seen.wait_until(lambda c: len(detections(c, "yard")) >= 3, 30)
+        daemon.reload(turned.replace("rotate: 90", "rotate: 0"))
+        seen.wait_until(lambda c: detections(c, "yard")[-1].width == 320, 15)
+        assert daemon.stop() == 0
+        assert daemon.log.count("camera yard is online") == 2
+        assert daemon.log.count("camera gate is online") == 1, "it was not touched"
+    said = [
+        (message.width, message.height, {one.label for one in message.objects}) for message in detections(seen, "yard")
+    ]
+    assert said[0] == (240, 320, {"tr"})
+    assert said[-1] == (320, 240, {"tl"})
 
 
 def test_nothing_is_left_in_the_home_folder(

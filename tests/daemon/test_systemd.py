@@ -21,7 +21,7 @@ SCENARIO = Path(__file__).parents[1] / "parts" / "systemd_scenario.py"
 @pytest.mark.timeout(900)
 def test_the_guide_works_and_the_service_lives_as_systemd_expects(tmp_path: Path) -> None:
     skip_unless_bootable()
-    for part in ("mosquitto", "gst-rtsp-server"):
+    for part in ("mosquitto", "gst-rtsp-server", "gstreamer"):
         require(part)
     copy_of_the_checkout(tmp_path / "src")
     wheels_for_the_system_python(tmp_path / "src", tmp_path / "wheels")

@@ -17,8 +17,16 @@ __all__ = ["mjpeg_camera"]
 
 
 @contextlib.contextmanager
-def mjpeg_camera(fps: float) -> Iterator[str]:
-    """The URL of a camera whose pictures are numbered from 0 for every viewer."""
+def mjpeg_camera(
+    fps: float, *, lengths: bool = True, stray: bytes = b"", stops_after: int = 0, hangs: bool = False
+) -> Iterator[str]:
+    """The URL of a camera whose pictures are numbered from 0 for every viewer.
+
+    :param lengths: whether it says how long each picture is.
+    :param stray: bytes between the pictures that belong to none.
+    :param stops_after: so many pictures come; then it closes the connection, or *hangs*: says nothing more.
+    """
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,9 +35,13 @@ def mjpeg_camera(fps: float) -> Iterator[str]:
             self.end_headers()
             with contextlib.suppress(OSError):  # the viewer went away
                 for number in itertools.count():
+                    if stops_after and number == stops_after:
+                        over.wait(30 if hangs else 0)
+                        return
                     data = cv2.imencode(".jpg", numbered_picture(number))[1].tobytes()
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                    self.wfile.write(head.encode() + data + b"\r\n")
+                    length = f"Content-Length: {len(data)}\r\n" if lengths else ""
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n"
+                    self.wfile.write(head.encode() + data + b"\r\n" + stray)
                     time.sleep(1 / fps)
 
         def log_message(self, *_: object) -> None:
@@ -42,5 +54,6 @@ def mjpeg_camera(fps: float) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{server.server_port}/video.mjpg"
         finally:
+            over.set()
             server.shutdown()
             thread.join()

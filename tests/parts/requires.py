@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import lru_cache
 from typing import Callable, Dict
 
 import pytest
@@ -37,9 +38,18 @@ def _has_rtsp_server() -> bool:
     return probe.returncode == 0
 
 
+def _has_gstreamer() -> bool:
+    """With what the tests' clips and cameras are encoded and decoded with."""
+    wanted = ("x264enc", "x265enc", "avdec_h264", "avdec_h265", "h265parse", "rtspsrc")
+    return bool(shutil.which("gst-inspect-1.0")) and all(
+        subprocess.run(["gst-inspect-1.0", "--exists", name], check=False).returncode == 0 for name in wanted
+    )
+
+
 _PARTS: Dict[str, Callable[[], bool]] = {
     "mosquitto": _has_mosquitto,
     "gst-rtsp-server": _has_rtsp_server,
+    "gstreamer": lru_cache(maxsize=None)(_has_gstreamer),
     "g++": lambda: shutil.which("g++") is not None,
     "openssl": lambda: shutil.which("openssl") is not None,
 }

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Optional, Type
 
 from sightd.types import Image
+from tests.parts.certificates import Pair
 from tests.parts.clips import read_number
 from tests.parts.requires import require
 
@@ -22,17 +23,20 @@ _SERVER = Path(__file__).with_name("rtsp_server.py")
 
 
 class RtspServer:
-    """Serves each mount under its index: ``clock:FPS``, ``clock:FPS:GOP`` or a clip's path; the same port for life.
+    """Serves each mount under its index: ``clock:FPS[:GOP[:CODEC[:SIZE,...]]]`` or a clip's path, see rtsp_server.py.
+
+    It keeps its port for life.
 
     Use it as a context manager; skips the test where GStreamer is missing.
     """
 
-    def __init__(self, *mounts: str, user: str = "", password: str = "") -> None:
+    def __init__(self, *mounts: str, user: str = "", password: str = "", tls: Optional[Pair] = None) -> None:
         require("gst-rtsp-server")
         self.port = _free_port()
         self._mounts = mounts
         self._user = user
         self._password = password
+        self._tls = tls
         self._process: Optional[subprocess.Popen[str]] = None
 
     def __enter__(self) -> RtspServer:
@@ -46,11 +50,12 @@ class RtspServer:
 
     def url(self, mount: int = 0) -> str:
         credentials = f"{self._user}:{self._password}@" if self._password else ""
-        return f"rtsp://{credentials}127.0.0.1:{self.port}/{mount}"
+        return f"rtsp{'s' if self._tls else ''}://{credentials}127.0.0.1:{self.port}/{mount}"
 
     def start(self) -> None:
         """Start and wait until it listens."""
-        command = ["/usr/bin/python3", str(_SERVER), str(self.port), self._user, self._password, *self._mounts]
+        tls = f"{self._tls.cert_file}:{self._tls.key_file}" if self._tls else ""
+        command = ["/usr/bin/python3", str(_SERVER), str(self.port), self._user, self._password, tls, *self._mounts]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "READY\n":

@@ -1,7 +1,10 @@
-"""An RTSP server for tests, run by the system's Python (it has GStreamer's bindings): PORT USER PASSWORD MOUNT...
+"""An RTSP server for tests, run by the system's Python (it has GStreamer's bindings): PORT USER PASSWORD TLS MOUNT...
 
-Mount i is served as /i. ``clock:FPS`` or ``clock:FPS:GOP`` is a picture of the current time, ``FILE`` is that clip
-in a loop, without encoding it again when it is H.264. Prints READY once it listens.
+TLS is CERTIFICATE:KEY or empty; then rtsp is spoken in the clear.
+
+Mount i is served as /i. ``clock:FPS[:GOP[:CODEC[:SIZE,SIZE...]]]`` is a picture of the current time, in h264, h265 or
+mjpeg, that takes the next SIZE (as 320x240) every second; ``FILE`` is that clip in a loop, without encoding it again
+when it is H.264. Prints READY once it listens.
 """
 
 import itertools
@@ -15,13 +18,21 @@ gi.require_version("GstApp", "1.0")
 gi.require_version("GstPbutils", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstPbutils, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
+from gi.repository import Gio, GLib, Gst, GstApp, GstPbutils, GstRtsp, GstRtspServer  # noqa: E402, F401  (after require_version)
 
-CLOCK_SIZE = (320, 240)
-CLOCK_CHROMA = bytes([128]) * (CLOCK_SIZE[0] * CLOCK_SIZE[1] // 2)
+CLOCK_SIZE = "320x240"
 ACCESS_UNITS = "video/x-h264,stream-format=byte-stream,alignment=au"
 ENCODE = "x264enc tune=zerolatency speed-preset=ultrafast threads=1 key-int-max={gop} bitrate={kbps}"
 PAY = "h264parse ! rtph264pay name=pay0 pt=96 config-interval=1"
+CODECS = {
+    "h264": f"{ENCODE} ! {PAY}",
+    # One frame thread: with more it gives out a picture only after the next ones came in.
+    "h265": (
+        "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} bitrate={kbps} "
+        "option-string=pools=1:frame-threads=1:scenecut=0 ! h265parse ! rtph265pay name=pay0 pt=96 config-interval=1"
+    ),
+    "mjpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
+}
 SOURCE = "appsrc name=source is-live=true format=time do-timestamp=true"
 
 
@@ -41,30 +52,38 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         payloads = self.start()
 
         def push():
-            buffer = Gst.Buffer.new_wrapped(next(payloads))
-            return source.emit("push-buffer", buffer) == Gst.FlowReturn.OK
+            payload, caps = next(payloads)
+            if caps:
+                source.set_property("caps", Gst.Caps.from_string(caps))
+            return source.emit("push-buffer", Gst.Buffer.new_wrapped(payload)) == Gst.FlowReturn.OK
 
         GLib.timeout_add(self.interval_ms, push)
 
 
-def clock_picture():
+def clock_picture(size):
     """I420 bytes whose 16 columns are the bits of the time in 10 ms units."""
-    width, height = CLOCK_SIZE
+    width, height = map(int, size.split("x"))
     ticks = int(time.time() * 100) & 0xFFFF
     row = b"".join((b"\xeb" if ticks >> (15 - bit) & 1 else b"\x10") * (width // 16) for bit in range(16))
-    return row * height + CLOCK_CHROMA
+    return row * height + bytes([128]) * (width * height // 2)
 
 
-def clock_factory(fps, gop):
-    width, height = CLOCK_SIZE
-    caps = f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1"
-    encode = ENCODE.format(gop=gop, kbps=400)
-    return Factory(f"( {SOURCE} caps={caps} ! {encode} ! {PAY} )", fps, lambda: iter(clock_picture, None))
+def clock_factory(fps, gop, codec, sizes):
+    def pictures():
+        for count in itertools.count():
+            size = sizes[count // fps % len(sizes)]
+            width, height = size.split("x")
+            caps = f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1"
+            yield clock_picture(size), caps if count % fps == 0 else ""
+
+    return Factory(f"( {SOURCE} ! {CODECS[codec].format(gop=gop, kbps=400)} )", fps, pictures)
 
 
 def clip_factory(path):
     access_units, fps = read_clip(path)
-    return Factory(f"( {SOURCE} caps={ACCESS_UNITS} ! {PAY} )", fps, lambda: itertools.cycle(access_units))
+    return Factory(
+        f"( {SOURCE} caps={ACCESS_UNITS} ! {PAY} )", fps, lambda: ((unit, "") for unit in itertools.cycle(access_units))
+    )
 
 
 def read_clip(path):
@@ -87,30 +106,35 @@ def read_clip(path):
     return access_units, stream.get_framerate_num() / stream.get_framerate_denom()
 
 
-def demand_password(server, user, password):
+def guard(server, user, password, tls):
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
-    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
-    auth.add_digest(user, password, token)
+    if password:
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(user, password, token)
+    else:
+        auth.set_default_token(token)
+    if tls:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(*tls.split(":")))
     server.set_auth(auth)
 
 
-def main(port, user, password, *mounts):
+def main(port, user, password, tls, *mounts):
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
-    if password:
-        demand_password(server, user, password)
+    if password or tls:
+        guard(server, user, password, tls)
     for index, mount in enumerate(mounts):
-        kind, _, rates = mount.partition(":")
+        kind, *given = mount.split(":")
         if kind == "clock":
-            fps, _, gop = rates.partition(":")
-            factory = clock_factory(int(fps), int(gop or fps))
+            fps, gop, codec, sizes = [*given, *("", "", "", "")][:4]
+            factory = clock_factory(int(fps), int(gop or fps), codec or "h264", (sizes or CLOCK_SIZE).split(","))
         else:
             factory = clip_factory(mount)
-        if password:
+        if password or tls:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("viewer", "media.factory.access", True)
             permissions.add_permission_for_role("viewer", "media.factory.construct", True)

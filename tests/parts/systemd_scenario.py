@@ -62,6 +62,7 @@ def main() -> None:
     watch_the_topics()
     ready_with_all_cameras_down()
     good_reload()
+    gstreamer_decodes_in_the_sandbox()
     bad_reload()
     fields_in_the_journal()
     a_hang_is_ended_by_the_watchdog()
@@ -113,7 +114,7 @@ def commands(section: str) -> Iterator[str]:
 
 
 def start_camera() -> None:
-    server = ["/usr/bin/python3", "/out/rtsp_server.py", "8554", "admin", "camera-password", "/out/blobs.avi"]
+    server = ["/usr/bin/python3", "/out/rtsp_server.py", "8554", "admin", "camera-password", "", "/out/blobs.avi"]
     process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert "READY" in process.stdout.readline()
@@ -144,6 +145,19 @@ def good_reload() -> None:
     until("the status follows", lambda: show("StatusText")["StatusText"].startswith("1 of 3 cameras online"))
     assert show("ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
     said("a good reload", show("StatusText")["StatusText"])
+
+
+def gstreamer_decodes_in_the_sandbox() -> None:
+    for yard in (YARD.replace("max_fps", "decoder: gstreamer, max_fps"), YARD):
+        configure(DOWN + SILENT + yard)
+        run("systemctl", "reload", "sightd")
+        until("the reload is told", lambda: config_topic().get("changed") == ["yard"])
+        so_far = detections()
+        until("the camera is detected on again", lambda: detections() > so_far + 15)  # noqa: B023  (called at once)
+        if yard != YARD:
+            maps = Path(f"/proc/{pid()}/maps").read_text()
+            assert "libgstrtsp" in maps, "it was FFmpeg"
+            said("GStreamer in the sandbox", "detected on what it decoded")
 
 
 def bad_reload() -> None:

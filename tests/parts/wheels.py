@@ -27,6 +27,8 @@ def wheels_for_the_system_python(source: Path, folder: Path) -> None:
     venv = folder.with_name("wheels-venv")
     subprocess.run([_SYSTEM_PYTHON, "-m", "venv", str(venv)], check=True)
     wanted = [f"{source}[ort,opencv,convert]", "setuptools>=61", "wheel", "pip"]
-    wheel = [str(venv / "bin" / "pip"), "wheel", "--quiet", "--wheel-dir", str(folder), *wanted]
-    subprocess.run(wheel, check=True)
+    wheel = [str(venv / "bin" / "pip"), "wheel", "--quiet", "--wheel-dir", str(folder)]
+    subprocess.run([*wheel, *wanted], check=True)
+    # Where the system has an OpenCV of its own, built for NumPy 1, sightd install keeps to that.
+    subprocess.run([*wheel, f"{source}[ort,convert]", "numpy<2"], check=True)
     shutil.rmtree(venv)

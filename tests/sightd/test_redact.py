@@ -16,6 +16,11 @@ from sightd.redact import redact
         "rtsp://admin:can/canary@cam/1",
         "http://cam/video?user=admin&password=canary&fps=5",
         "HTTP://cam/video?TOKEN=canary",
+        'rtspsrc location="rtsp://admin:can nary/canary@cam/1" ! fakesink',
+        "rtspsrc location=rtsp://cam/1 user-id=admin user-pw=canary ! fakesink",
+        'rtspsrc user-pw = "cana\\"ry canary" ! fakesink',
+        "rtspsrc user-pw=(string)ca\\ canary ! fakesink",
+        "srtsrc passphrase='a canary' ! fakesink",
         "rtsp://cam/user=admin_password=canary_channel=1_stream=0.sdp",
     ],
 )

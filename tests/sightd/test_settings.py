@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import List
 
 import pytest
 from pydantic import ValidationError
 
 from sightd.errors import ConfigError
 from sightd.settings import Settings, load_settings, parse_settings
-from sightd.settings.camera_url import normalise
+from sightd.settings.camera_url import hosts, normalise
 
 CANARY = "hunter2canary"
 FILE = Path("/etc/sightd/sightd.yaml")
@@ -312,6 +313,11 @@ def test_the_password_file_is_read_when_asked_for(tmp_path: Path) -> None:
         ("yard.mp4", "/conf/yard.mp4"),
         ("12:30:00.mp4", "/conf/12:30:00.mp4"),
         ("my yard.mp4", "/conf/my yard.mp4"),
+        ("pictures/*.jpg", "/conf/pictures/*.jpg"),
+        ("/dev/video0", "/dev/video0"),
+        ("V4L2:///dev/video0?fps=30", "v4l2:///dev/video0?fps=30"),
+        ("csi://0?flip=2", "csi://0?flip=2"),
+        ("gst:videotestsrc !\n  videoconvert\n", "gst: videotestsrc !   videoconvert"),
     ],
 )
 def test_a_url_becomes_independent_of_the_working_folder(url: str, normal: str) -> None:
@@ -343,11 +349,41 @@ def test_a_url_becomes_independent_of_the_working_folder(url: str, normal: str) 
         ("rtsp://h/a b", "no spaces"),
         ("file://yard.mp4", "three slashes"),
         ("file:yard.mp4", "must begin with"),
+        ("gst:", "write a pipeline as for gst-launch-1.0 behind gst:"),
+        ("gst: \n ", "write a pipeline"),
+        ("v4l://dev/video0", r"did you mean 'v4l2://'\?"),
     ],
 )
 def test_a_url_that_can_not_work_is_refused(url: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         normalise(url, Path("/conf"))
+
+
+def test_how_a_camera_is_read_is_one_of_a_few_words() -> None:
+    camera = parse("cameras: {yard: {url: rtsp://h/1, rotate: 270, decoder: gstreamer, codec: h265}}").cameras["yard"]
+    assert (camera.rotate, camera.decoder, camera.codec) == (270, "gstreamer", "h265")
+    wrong = "cameras: {yard: {url: rtsp://h/1, rotate: 45, decoder: nvdec, codec: hevc}}"
+    assert mistakes(wrong) == [
+        "1: cameras.yard.rotate: must be one of 0, 90, 180, 270",
+        "1: cameras.yard.decoder: must be one of auto, ffmpeg, gstreamer",
+        "1: cameras.yard.codec: must be one of auto, h264, h265, mjpeg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("rtsp://u:p@cam.lan:554/1", ["cam.lan"]),
+        ("http://[2001:db8::1]/x", ["2001:db8::1"]),
+        ('gst: rtspsrc location=rtsp://u:p@cam.lan/1 ! x location="http://192.0.2.1/"', ["cam.lan", "192.0.2.1"]),
+        ("gst: rtspsrc location=rtsp://[::1 ! x", []),
+        ("csi://0?flip=2", []),
+        ("v4l2:///dev/video0", []),
+        ("/media/yard.mp4", []),
+    ],
+)
+def test_the_hosts_of_a_camera_are_found(url: str, found: List[str]) -> None:
+    assert hosts(url) == found
 
 
 @pytest.mark.parametrize(

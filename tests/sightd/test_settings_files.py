@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from sightd.settings import Settings, json_schema, parse_settings, starter
+from sightd.settings.camera_url import normalise
 from sightd.settings.strict_yaml import read_document
+from sightd.sources import source_for
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -106,3 +108,18 @@ def _connects(port: int) -> bool:
                 return True
         time.sleep(0.02)
     return False
+
+
+def test_the_examples_of_the_guide_to_cameras_are_right() -> None:
+    guide = (Path(__file__).parents[2] / "docs/cameras.md").read_text("utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    assert examples
+    for example in examples:
+        settings = parse_settings(example.encode(), Path("/etc/sightd/sightd.yaml"))
+        assert settings.cameras["mill"].url.get_secret_value().endswith("! nvvidconv ! video/x-raw,format=BGRx")
+    urls = re.findall(
+        r"`((?:rtsp|http|v4l2|csi|file)://[^`…]+|/dev/video0|/data/[^`]+)`", guide.partition("Relative")[0]
+    )
+    assert len(urls) >= 9
+    for url in urls:
+        assert source_for(normalise(url, Path("/etc"))).live is True

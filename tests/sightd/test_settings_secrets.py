@@ -136,7 +136,7 @@ def test_a_url_that_can_not_take_the_password_is_a_mistake_at_the_url() -> None:
         message = mistake(f"url: '{url}', password_file: f")
         assert "cameras.a.url: has a password already" in message
         assert CANARY not in message
-    assert "cameras.a.url: is a file's" in mistake("url: /media/x.mp4, password_file: f")
+    assert "cameras.a.url: takes no password" in mistake("url: /media/x.mp4, password_file: f")
 
 
 def test_a_missing_password_file_is_an_error_when_the_camera_is_opened(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ import pytest
 
 from sightd.errors import SourceError
 from sightd.sources import Source, opencv, source_for
+from sightd.sources.rotated import RotatedSource
 from tests.parts.clips import numbered_picture, read_number, write_clip
 from tests.parts.mjpeg import mjpeg_camera
+from tests.parts.requires import require
 from tests.parts.rtsp import RtspServer
 
 COUNT = 50
@@ -28,6 +30,14 @@ FPS = 25.0
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "numbers.avi", count=COUNT, fps=FPS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(10):
+        cv2.imwrite(str(folder / f"{number}.png"), numbered_picture(number))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +60,18 @@ def read_all(source: Source) -> List[int]:
 
 
 class TestEverySource:
-    @pytest.fixture(params=["file-live", "file-fast", "rtsp", "http"])
+    @pytest.fixture(params=["file-live", "file-fast", "folder-fast", "rtsp", "rtsp-gstreamer", "http", "rotated-fast"])
     def source(self, request: pytest.FixtureRequest, clip: Path) -> Iterator[Source]:
         kind: str = request.param
         if kind in ("rtsp", "http"):
             source = source_for(request.getfixturevalue(kind))
+        elif kind == "rtsp-gstreamer":
+            require("gstreamer")
+            source = source_for(request.getfixturevalue("rtsp"), decoder="gstreamer")
+        elif kind == "folder-fast":
+            source = source_for(str(request.getfixturevalue("folder")), pace="fast")
+        elif kind == "rotated-fast":
+            source = RotatedSource(source_for(str(clip), pace="fast", rotate=180), 180)
         else:
             source = source_for(str(clip), pace=kind.partition("-")[2])
         yield source

@@ -1,0 +1,52 @@
+"""Two ways to read one camera: the second is taken where the first fails."""
+
+from __future__ import annotations
+
+import logging
+
+from ..errors import SourceError
+from ..types import Image
+from .base import Source
+
+__all__ = ["FallbackSource"]
+
+_log = logging.getLogger(__name__)
+
+
+class FallbackSource(Source):
+    """*preferred*, or *other* for as long as it can be read and *preferred* can't."""
+
+    live = True
+
+    def __init__(self, preferred: Source, other: Source) -> None:
+        self._preferred = self._used = preferred
+        self._other = other
+        self._told = False
+
+    def open(self) -> None:
+        self.close()
+        try:
+            self._preferred.open()
+            self._used = self._preferred
+        except SourceError as reason:
+            self._open_other(reason)
+
+    def _open_other(self, reason: SourceError) -> None:
+        try:
+            self._other.open()
+        except SourceError:
+            raise reason from None  # GStreamer says more than FFmpeg
+        self._used = self._other
+        if not self._told:
+            self._told = True
+            _log.warning("FFmpeg decodes on the CPU, for GStreamer fails: %s", reason)
+
+    def grab(self) -> bool:
+        return self._used.grab()
+
+    def retrieve(self) -> Image:
+        return self._used.retrieve()
+
+    def close(self) -> None:
+        self._preferred.close()
+        self._other.close()

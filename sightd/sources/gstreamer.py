@@ -1,0 +1,83 @@
+"""A camera that GStreamer reads: RTSP with a Jetson's decoder, CSI, or a pipeline of the user's."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Optional
+
+from ..errors import SourceError
+from ..redact import redact
+from ..types import Image
+from .base import Source
+from .gst import Pipeline
+from .gst_library import PipelineError, has_element
+from .network import KEY_FRAME_S, STALE_S, check_reachable, settle
+from .pipelines import JETSON_ELEMENTS, PipelineText, explained
+
+__all__ = ["GStreamerSource", "has_jetson_decoder"]
+
+_L4T = Path("/etc/nv_tegra_release")
+
+
+@lru_cache(maxsize=None)
+def has_jetson_decoder() -> bool:
+    """Whether this is a Jetson whose decoder GStreamer finds. Elsewhere GStreamer is not even loaded."""
+    return _L4T.exists() and all(has_element(name) for name in JETSON_ELEMENTS)
+
+
+class GStreamerSource(Source):
+    """One pipeline, started anew at every opening; at its end it is opened again, as a camera that was lost."""
+
+    live = True
+
+    def __init__(self, address: str, text: PipelineText) -> None:
+        """:param address: what errors name; passwords in it are not shown."""
+        self._address, self._text = address, text
+        self._pipeline: Optional[Pipeline] = None
+
+    def open(self) -> None:
+        self.close()
+        check_reachable(self._address)
+        try:
+            self._pipeline = Pipeline(self._text.text, self._text.sink)
+            for secret in self._text.secrets:
+                self._pipeline.set(*secret)
+            if self._text.gate:
+                self._pipeline.skip_to_key_frame(self._text.gate, KEY_FRAME_S)
+            self._pipeline.start()
+            if not self._pipeline.pull(KEY_FRAME_S + STALE_S):
+                raise PipelineError(f"it started, but no picture came within {KEY_FRAME_S + STALE_S:.0f} s")
+            if self._text.gate:
+                settle(lambda: self._opened().pull(STALE_S), lambda: True)
+        except PipelineError as error:
+            self.close()
+            raise self._told(error) from None
+
+    def grab(self) -> bool:
+        try:
+            if not self._opened().pull(STALE_S):
+                raise PipelineError(f"stalled, no picture for {STALE_S:.1f} s")
+        except PipelineError as error:
+            raise self._told(error) from None
+        return True
+
+    def retrieve(self) -> Image:
+        try:
+            return self._opened().picture()
+        except PipelineError as error:
+            raise self._told(error) from None
+
+    def close(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.stop()
+            self._pipeline = None
+
+    def _opened(self) -> Pipeline:
+        if self._pipeline is None:
+            raise PipelineError("not open")
+        return self._pipeline
+
+    def _told(self, error: PipelineError) -> SourceError:
+        # Redacted, and without the original as its cause: that may hold a password.
+        return SourceError(f"{redact(self._address)}: {redact(explained(str(error)))}")
