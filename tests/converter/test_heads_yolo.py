@@ -117,7 +117,7 @@ def test_in_int8_prediction_layers_and_decoding_stay_float(variant: str) -> None
         made.model,
         made.calibration.ranges,
         algorithm="minmax",
-        float_nodes=made.floats,
+        float_nodes=made.head,
         scope="all",
         target=this_machine(),
     )

@@ -27,7 +27,7 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: pip instal
 def test_a_layout_builds_with_its_body_in_int8(variant: str, tmp_path: Path) -> None:
     pictures = list(np.random.default_rng(1).integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8))
     made = calibrated(finish(make_yolo(variant), labels=["a", "b", "c"]), pictures)
-    graph = emit(made.model, made.calibration.ranges, Recipe("mse", "conv", 0), TENSORRT, made.floats)
+    graph = emit(made.model, made.calibration.ranges, Recipe("mse", "conv", 0), TENSORRT, made.head)
     (tmp_path / "graph.onnx").write_bytes(graph.SerializeToString())
     heard: List[Message] = []
     run_worker(_order(tmp_path), tmp_path, iter(()), heard.append)
