@@ -80,7 +80,9 @@ def _service(
     config = folder / "sightd.yaml"
     config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\n{cameras}")
     load = partial(load_settings, config)
-    return Service(load(), manifest, lambda: Serving(open_engine(), manifest), load)
+    settings = load()
+    manifests = dict.fromkeys(settings.bundles, manifest)
+    return Service(settings, manifests, lambda _: Serving(open_engine(), manifest), load)
 
 
 def _frames(service: Service) -> int:

@@ -10,12 +10,13 @@ from sightd.errors import ModelError
 from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
+from .classifier import ClassifierHead
 from .fastestdet import FastestDetHead
 from .yolox import YoloxHead
 
 __all__ = ["FAMILIES", "Anchors", "Head", "Signature", "choose_head", "detect"]
 
-_HEADS: Tuple[Type[Head], ...] = (YoloxHead, CenterNetHead, FastestDetHead, BoxesScoresHead)
+_HEADS: Tuple[Type[Head], ...] = (YoloxHead, CenterNetHead, FastestDetHead, BoxesScoresHead, ClassifierHead)
 
 #: The names that ``--head`` takes.
 FAMILIES = tuple(head.family for head in _HEADS)

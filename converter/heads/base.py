@@ -9,6 +9,7 @@ from typing import ClassVar, FrozenSet, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.bundle import Profile
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
@@ -52,6 +53,9 @@ class Head(ABC):
     layout: ClassVar[str]
     #: Names of the options that :meth:`fit` takes.
     options: ClassVar[Tuple[str, ...]] = ()
+
+    #: Largest batch that engines are built for.
+    max_batch: ClassVar[int] = Profile().max
 
     #: Input pixels.
     width: int

@@ -33,6 +33,13 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "std": (0.289, 0.274, 0.278),
     },
     "fastestdet": {"resize": "stretch", "interpolation": "area", "channel_order": "bgr", "scale": 1 / 255},
+    "classifier": {
+        "resize": "stretch",
+        "channel_order": "rgb",
+        "scale": 1 / 255,
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    },
     "boxes-scores": {"resize": "letterbox-centre", "pad_value": 114, "channel_order": "rgb", "scale": 1 / 255},
 }
 

@@ -16,7 +16,7 @@ BASE = "cameras: {yard: {url: rtsp://u:canary@h/1}, gate: {url: rtsp://h/2}}\n"
 
 def both(text: str) -> Tuple[Settings, Plan]:
     settings = parse_settings(text.encode(), Path("/etc/sightd/sightd.yaml"))
-    return settings, plan_for(settings, MANIFEST)
+    return settings, plan_for(settings, dict.fromkeys(settings.bundles, MANIFEST))
 
 
 def step(before: str, after: str) -> ConfigMessage:
