@@ -144,7 +144,7 @@ def test_a_classifier_that_fails_is_named() -> None:
         def take_back(self, *_: object) -> Candidates:  # type: ignore[override]
             raise EngineError("out of memory")
 
-    with pytest.raises(EngineError, match="^classifier kind: out of memory$"):
+    with pytest.raises(EngineError, match=r"^classifier kind: out of memory$"):
         ask({"a": [(10, 10, 40, 40)]}, RULE, Failing(spec=TINY))
 
 

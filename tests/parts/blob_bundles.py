@@ -38,9 +38,13 @@ def write_colour_bundle(folder: Path, *, wrong: bool = False) -> Path:
 def colour_classifier(path: Path, *, wrong: bool = False) -> Path:
     """Logits [1, 2] of RGB pictures 0..1, [1, 3, 32, 32]: white against green; a *wrong* one mixes them up."""
     weights = np.array([[20, 0, 20], [-20, 20, 0]], np.float32)
-    constants = {"weights": weights[::-1] if wrong else weights, "bias": np.zeros(2, np.float32)}
+    blur = np.eye(3, dtype=np.float32)[:, :, None, None] * np.full((3, 3), 1 / 9, np.float32)
+    constants = {"weights": weights[::-1] if wrong else weights, "bias": np.zeros(2, np.float32), "blur": blur}
     nodes = [
-        helper.make_node("GlobalAveragePool", ["image"], ["mean"], "pool"),
+        helper.make_node("Conv", ["image", "blur"], ["c1"], "conv1", kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "blur"], ["c2"], "conv2", kernel_shape=[3, 3]),
+        helper.make_node("GlobalAveragePool", ["c2"], ["mean"], "pool"),
         helper.make_node("Flatten", ["mean"], ["colour"], "flatten"),
         helper.make_node("Gemm", ["colour", "weights", "bias"], ["logits"], "predict", transB=1),
     ]
