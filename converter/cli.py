@@ -4,14 +4,14 @@
 import signal
 import threading
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import msgspec
 import typer
 from typing_extensions import Annotated
 
 from sightd.errors import ConfigError
-from sightd.settings import DEFAULT_CONFIG, load_settings
+from sightd.settings import DEFAULT_CONFIG, Settings, load_settings
 
 from .bundle_cli import register as register_bundle
 from .console import Console
@@ -68,7 +68,19 @@ def _capture(
     for camera, verdicts in tallies.items():
         counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
         progress.say(f"{camera}: {counts or 'no frame came'}")
-    progress.say(f"{limits.folder} holds {total} frames; next: sightd convert MODEL --calibration {limits.folder}")
+    progress.say(f"{limits.folder} holds {total} frames")
+    for bundle, own in _cameras_by_bundle(settings).items():
+        only = "".join(f" --camera {name}" for name in own if len(own) < len(cameras))
+        progress.say(f"next: sightd convert MODEL --calibration {limits.folder}{only} --out {bundle}")
+
+
+def _cameras_by_bundle(settings: Settings) -> Dict[str, List[str]]:
+    """The enabled cameras of each model: their frames are what it is to be calibrated on."""
+    by_bundle: Dict[str, List[str]] = {}
+    for name, camera in settings.cameras.items():
+        if camera.enabled:
+            by_bundle.setdefault(settings.bundle_of(name), []).append(name)
+    return by_bundle
 
 
 def _crops(
