@@ -96,8 +96,6 @@ class Classification:
 
     def __init__(self, inferred: Inferred, questions: List[_Question]) -> None:
         self._inferred, self._questions = inferred, questions
-        #: Monotonic seconds when the batch went into its detector's engine.
-        self.submitted_at = inferred.submitted_at
 
     def done(self) -> bool:
         """Whether :meth:`result` would return at once."""

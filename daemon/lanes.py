@@ -17,7 +17,7 @@ from .classifiers import Classification, Classifiers
 from .plan import Plan
 from .progress import Progress
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "naming"]
 
 #: Batches in the engine: one that it computes, one that follows at once.
 _IN_ENGINE = 2
@@ -54,11 +54,6 @@ class Lane:
         """How many batches could be the next that gets on: the oldest in the engine, the oldest in classifiers."""
         return bool(self._detecting) + bool(self._classifying)
 
-    @property
-    def oldest_at(self) -> float:
-        """Monotonic seconds when the oldest batch under way was submitted; there must be one."""
-        return self._classifying[0].submitted_at if self._classifying else self._detecting[0].submitted_at
-
     def launch(self, frames: List[Frame]) -> None:
         """Put *frames*, at most ``room``, into the engine.
 
@@ -66,7 +61,7 @@ class Lane:
         """
         self._progress.step(holding=True)
         taken_at = time.monotonic()
-        with _named(self.bundle):
+        with naming(self.bundle):
             slot = self._engine.slot()
             placements = [slot.put(index, frame.image) for index, frame in enumerate(frames)]
             submitted_at = time.monotonic()
@@ -85,7 +80,7 @@ class Lane:
         :raises EngineError: an engine failed; the message names its bundle or the classifier.
         """
         if self._may_move_on(plan) and (self._detecting[0].ticket.done() or not self._classifying):
-            with _named(self.bundle):
+            with naming(self.bundle):
                 inferred = self._detecting.popleft().collect(self.bundle)
             self._classifying.append(self._classifiers.ask(inferred, plan))
         elif self._classifying:
@@ -113,8 +108,8 @@ class _Flight:
 
 
 @contextmanager
-def _named(bundle: str) -> Iterator[None]:
-    """An engine's error says whose it is."""
+def naming(bundle: str) -> Iterator[None]:
+    """An engine's error says whose it is: *bundle*'s."""
     try:
         yield
     except EngineError as error:

@@ -15,6 +15,7 @@ from sightd.engines import Engine
 from sightd.serving import Serving
 from sightd.settings import Settings
 
+from .lanes import naming
 from .messages import EngineInfo, InfoMessage, ModelInfo
 from .plan import Plan
 from .rules import CLASSIFIER
@@ -64,7 +65,8 @@ class Models:
                 started = time.monotonic()
                 serving = self._open_serving(bundle)
                 engines[bundle] = engine = closing.enter_context(serving.engine)
-                engine.warm_up(np.zeros((720, 1280, 3), np.uint8))
+                with naming(bundle):
+                    engine.warm_up(np.zeros((720, 1280, 3), np.uint8))
                 took_s = time.monotonic() - started
                 _log.info("%s: engine ready after %.1f s, batches of up to %d", bundle, took_s, engine.max_batch)
                 self.manifests[bundle], self._fallback_reasons[bundle] = serving.manifest, serving.fallback_reason

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 from functools import partial
-from typing import Callable, Iterable, List, Mapping, Optional, Sequence
+from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from sightd.types import Detections, Frame
 
@@ -114,11 +114,17 @@ def _is_all_to_wait_for(lanes: Sequence[Lane]) -> bool:
     return not any(lane.room for lane in lanes) and sum(lane.awaited for lane in lanes) == 1
 
 
-def _lanes_to_advance(lanes: Sequence[Lane], now: Plan, *, wait: bool) -> List[Lane]:
-    """Those that get on at once, the one whose batch is oldest first, so that shared classifiers serve all in turn.
+def _lanes_to_advance(lanes: Sequence[Lane], now: Plan, *, wait: bool) -> Iterator[Lane]:
+    """Those that get on at once.
 
-    :param wait: where there is none, the oldest, which then waits for its engine.
+    Each is looked at after the one before was advanced: the room that this one gives back in a classifier is taken by
+    the next, so that models which share it take turns.
+
+    :param wait: where there is none, the first that has a batch under way, which then waits for its engine.
     """
-    busy = sorted((lane for lane in lanes if lane.under_way), key=lambda lane: lane.oldest_at)
-    ready = [lane for lane in busy if lane.ready(now)]
-    return ready or (busy[:1] if wait else [])
+    for lane in lanes:
+        if lane.ready(now):
+            wait = False
+            yield lane
+    if wait:
+        yield from [lane for lane in lanes if lane.under_way][:1]

@@ -25,7 +25,7 @@ from sightd.types import Batch, Candidates, Detections, InputSpec, Placement
 from tests.parts.blob_bundles import COLOURS, write_blob_bundle, write_colour_bundle
 from tests.parts.blobs import LABELS, blob_picture
 from tests.parts.frames import frame
-from tests.parts.patient_engine import PatientEngine
+from tests.parts.patient_engine import Clock, PatientEngine
 
 TINY = InputSpec(8, 8, resize="stretch")
 Box = Tuple[int, int, int, int]
@@ -194,6 +194,7 @@ class Busy:
         results: queue.Queue[Optional[Inferred]] = queue.Queue()
 
         def stopped() -> bool:
+            self.classifier.clock.now += 1
             number = next(asked, None)
             if number is not None:
                 slots.put(frame("a", number))
@@ -210,7 +211,8 @@ def seqs(batches: List[Inferred]) -> List[int]:
 
 
 def test_a_slow_classifier_lets_only_so_many_batches_wait_and_frames_are_dropped_instead() -> None:
-    it = Busy(PatientEngine(1), PatientEngine(40, spec=TINY))
+    clock = Clock()
+    it = Busy(PatientEngine(1, clock), PatientEngine(10, clock, spec=TINY))
     batches = it.run(150)
     assert it.most_under_way == 4
     assert it.classifier.most_under_way == 2
@@ -220,35 +222,43 @@ def test_a_slow_classifier_lets_only_so_many_batches_wait_and_frames_are_dropped
 
 
 def test_batches_without_anything_to_classify_do_not_overtake_those_that_wait() -> None:
-    batches = Busy(PatientEngine(1), PatientEngine(15, spec=TINY), every=3).run(120)
+    clock = Clock()
+    it = Busy(PatientEngine(1, clock), PatientEngine(10, clock, spec=TINY), every=3)
+    batches = it.run(150)
+    assert it.most_under_way == 4
     asked = [one.found is not None for one in batches]
     assert any(asked)
     assert not all(asked)
     assert seqs(batches) == sorted(seqs(batches))
 
 
-def test_two_models_that_share_a_slow_classifier_take_turns() -> None:
-    counters, second = Counters(), PatientEngine(25, spec=TINY)
-    classifiers = Classifiers({"c": Classifier(second, ["thing"])}, counters)
-    lanes = [Lane(name, PatientEngine(1), classifiers, Progress()) for name in ("m", "n")]
-    rule = ClassifierRule("kind", "c", min_size=1)
+def test_models_that_share_a_slow_classifier_take_turns_and_none_blocks_the_others() -> None:
+    clock, names = Clock(), "mnop"
+    second = PatientEngine(5, clock, spec=TINY)
+    classifiers = Classifiers({"c": Classifier(second, ["thing"])}, Counters())
+    lanes = [Lane(name, PatientEngine(1 if name == "m" else 4, clock), classifiers, Progress()) for name in names]
+    asks = (ClassifierRule("kind", "c", min_size=1),)
     plan = Plan(
         {},
-        {"a": Rule(0.5, bundle="m", classifiers=(rule,)), "b": Rule(0.5, bundle="n", classifiers=(rule,))},
-        {"m": Suppression(0.5), "n": Suppression(0.5)},
+        {f"on-{name}": Rule(0.5, bundle=name, classifiers=asks) for name in names},
+        dict.fromkeys(names, Suppression(0.5)),
     )
-    slots, looks = FrameSlots(), iter(range(200))
+    slots, looks = FrameSlots(), iter(range(250))
     results: queue.Queue[Optional[Inferred]] = queue.Queue()
+    blocked_before_the_end: List[int] = []
 
     def stopped() -> bool:
+        clock.now += 1
         number = next(looks, None)
-        for camera in "ab" if number is not None else "":
+        for camera in plan.rules if number is not None else ():
             slots.put(frame(camera, number or 0))
+        blocked_before_the_end.append(second.blocked)
         return number is None
 
     infer(slots, lanes, lambda: plan, results, stopped)
-    count: Dict[str, int] = {"m": 0, "n": 0}
+    count: Dict[str, int] = dict.fromkeys(names, 0)
     for item in list(results.queue):
         count[item.bundle if item else ""] += 1
     assert min(count.values()) >= 4
-    assert abs(count["m"] - count["n"]) <= 2
+    assert max(count.values()) - min(count.values()) <= 2
+    assert blocked_before_the_end[249] == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import Counter
-from typing import Callable, Dict, List, Mapping, Optional
+from typing import Callable, Dict, Iterable, List, Mapping, Optional
 
 import pytest
 
@@ -70,11 +70,16 @@ def lanes_of(engines: Mapping[str, Engine]) -> List[Lane]:
     return [Lane(name, engine, classifiers, Progress()) for name, engine in engines.items()]
 
 
-def refilling(slots: FrameSlots, cameras: Mapping[str, str], looks: int) -> Callable[[], bool]:
-    """Stops after so many looks; at each of them every camera has a newer frame."""
+def refilling(
+    slots: FrameSlots, cameras: Mapping[str, str], looks: int, engines: Iterable[Engine] = ()
+) -> Callable[[], bool]:
+    """Stops after so many looks; at each of them every camera has a newer frame, and a tick has passed."""
     seq = iter(range(looks))
 
     def stopped() -> bool:
+        for engine in engines:
+            if isinstance(engine, PatientEngine):
+                engine.clock.now += 1
         number = next(seq, None)
         for camera in cameras if number is not None else ():
             slots.put(frame(camera, number or 0))
@@ -87,7 +92,7 @@ def served(engines: Mapping[str, Engine], cameras: Mapping[str, str], looks: int
     slots: FrameSlots = FrameSlots()
     results: queue.Queue[Optional[Inferred]] = queue.Queue()
     plan = plan_of(cameras)
-    infer(slots, lanes_of(engines), lambda: plan, results, refilling(slots, cameras, looks))
+    infer(slots, lanes_of(engines), lambda: plan, results, refilling(slots, cameras, looks, engines.values()))
     return [item for item in (results.get_nowait() for _ in range(results.qsize())) if item is not None]
 
 
@@ -103,7 +108,9 @@ def test_frames_go_to_the_model_of_their_camera_and_to_no_other() -> None:
 
 def test_a_slow_model_does_not_hold_a_fast_one_up_and_is_served_all_the_same() -> None:
     cameras = {"s1": "slow", "s2": "slow", "s3": "slow", "f1": "fast"}
-    batches = served({"slow": PatientEngine(60), "fast": PatientEngine(2)}, cameras)
+    slow = PatientEngine(60)
+    batches = served({"slow": slow, "fast": PatientEngine(2)}, cameras)
+    assert slow.blocked <= 2, "only when the service stops"
     count = Counter(batch.bundle for batch in batches)
     assert count["fast"] > 10 * count["slow"] > 0
 
@@ -164,14 +171,12 @@ def test_a_camera_that_a_reload_gives_to_another_model_goes_over_with_its_next_f
 def test_an_engine_that_hangs_is_held_work_however_busy_the_others_are() -> None:
     hanging, busy = Progress(), Progress()
     classifiers = Classifiers({}, Counters())
-    lanes = [
-        Lane("a", PatientEngine(100_000), classifiers, hanging),
-        Lane("b", PatientEngine(1), classifiers, busy),
-    ]
+    engines = [PatientEngine(100_000), PatientEngine(1)]
+    lanes = [Lane("a", engines[0], classifiers, hanging), Lane("b", engines[1], classifiers, busy)]
     slots, held = FrameSlots(), []
     cameras = {"a1": "a", "b1": "b"}
     plan = plan_of(cameras)
-    refill = refilling(slots, cameras, 200)
+    refill = refilling(slots, cameras, 200, engines)
 
     def stopped() -> bool:
         held.append((hanging.held_s(), busy.held_s()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -19,6 +20,7 @@ from tests.parts.blobs import LABELS, write_blob_clip
 from tests.parts.broker import Broker, Collector, collect, running_broker
 from tests.parts.clips import write_clip
 from tests.parts.daemon import running_daemon, write_quadrant_bundle
+from tests.parts.tensorrt_bundle import fake_tensorrt_in_processes, publish_plan
 
 QUADRANTS = {"tl", "tr", "bl", "br"}
 
@@ -70,6 +72,12 @@ def newest(collector: Collector, topic: str, kind: Any) -> Any:
     return msgspec.json.decode(collector.newest[f"sightd/box/{topic}"], type=kind)
 
 
+def stats_of(collector: Collector) -> StatsMessage:
+    collector.wait_until(lambda c: "sightd/box/stats" in c.newest)
+    stats: StatsMessage = newest(collector, "stats", StatsMessage)
+    return stats
+
+
 def wait_for_each(collector: Collector, cameras: str, count: int) -> None:
     collector.wait_until(lambda c: min(len(detections(c, name)) for name in cameras.split()) >= count, 60)
 
@@ -79,7 +87,7 @@ def test_two_models_share_four_cameras_and_each_camera_speaks_its_own_models_wor
 ) -> None:
     with collect(broker) as seen, running_daemon(folder, config(broker, FOUR)) as daemon:
         wait_for_each(seen, "q1 q2 b1 b2", 8)
-        seen.wait_until(lambda c: "sightd/box/stats" in c.newest)
+        seen.wait_until(lambda c: all(model.batches > 0 for model in stats_of(c).models.values()))
         info, stats = newest(seen, "info", InfoMessage), newest(seen, "stats", StatsMessage)
         assert daemon.stop() == 0
     assert labels(detections(seen, "q1")) | labels(detections(seen, "q2")) <= QUADRANTS
@@ -95,8 +103,8 @@ def test_two_models_share_four_cameras_and_each_camera_speaks_its_own_models_wor
     assert (info.model, info.engine) == (info.models[0].model, info.models[0].engine)
     assert set(info.labels) == QUADRANTS | set(LABELS)
     assert info.models[1].labels == LABELS
+    assert list(stats.models) == [model.bundle for model in info.models]
     assert stats.engine.batches == sum(model.batches for model in stats.models.values())
-    assert all(model.batches > 0 for model in stats.models.values())
 
 
 def test_a_damaged_bundle_of_one_camera_ends_it_and_is_named(broker: Broker, folder: Path) -> None:
@@ -117,6 +125,43 @@ def test_an_engine_that_fails_while_it_runs_ends_it_and_is_named(broker: Broker,
         seen.wait_for("sightd/box/available", b"offline")
     assert f"inference failed: {folder / 'blobs'}: ONNX Runtime failed on a batch" in daemon.log
     assert "Traceback" not in daemon.log
+
+
+def test_after_an_upgrade_only_the_model_that_it_hit_has_a_reason(
+    broker: Broker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "bundle")
+    publish_plan(folder, "8.5.2.2")
+    fake_tensorrt_in_processes(folder, monkeypatch, "10.3.0.26")
+    with collect(broker) as seen, running_daemon(folder, config(broker, FOUR)) as daemon:
+        wait_for_each(seen, "q1 b1", 3)
+        info = newest(seen, "info", InfoMessage)
+        assert daemon.stop() == 0
+    quadrants, blobs = info.models
+    assert (quadrants.engine.kind, quadrants.engine.precision) == ("onnxruntime", "fp32")
+    assert quadrants.fallback_reason.endswith(f"sightd convert --rebuild {folder / 'bundle'}")
+    assert (blobs.fallback_reason, info.fallback_reason) == ("", quadrants.fallback_reason)
+
+
+def test_engines_of_two_kinds_serve_side_by_side(broker: Broker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two TensorRT engines (on the fake) share the thread and its CUDA context with one of ONNX Runtime."""
+    (folder / "second").mkdir()
+    for parent in (folder, folder / "second"):
+        shutil.rmtree(parent / "bundle", ignore_errors=True)
+        publish_plan(parent, "10.3.0.26")
+    fake_tensorrt_in_processes(folder, monkeypatch, "10.3.0.26")
+    cameras = FOUR.replace("q2: {url: numbers.avi,", "q2: {url: numbers.avi, bundle: second/bundle,")
+    with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
+        wait_for_each(seen, "q1 q2 b1", 5)
+        info = newest(seen, "info", InfoMessage)
+        assert daemon.stop() == 0
+    assert [(model.engine.kind, model.cameras) for model in info.models] == [
+        ("tensorrt", ["q1"]),
+        ("tensorrt", ["q2"]),
+        ("onnxruntime", ["b1", "b2"]),
+    ]
+    assert labels(detections(seen, "q1")) == labels(detections(seen, "q2")) != set()
+    assert labels(detections(seen, "b1")) == set(LABELS)
 
 
 def spoil_engine(folder: Path) -> None:
@@ -193,8 +238,8 @@ def test_a_classifier_says_of_each_object_what_it_sees_in_it(broker: Broker, fol
     wanted = "classifiers: {colour: {bundle: colours, objects: [white, green], min_size: 8}}\n"
     with collect(broker) as seen, running_daemon(folder, config(broker, CLASSIFIED, wanted)) as daemon:
         wait_for_each(seen, "a q", 10)
-        seen.wait_until(lambda c: "sightd/box/stats" in c.newest)
-        info, stats = newest(seen, "info", InfoMessage), newest(seen, "stats", StatsMessage)
+        seen.wait_until(lambda c: stats_of(c).classifiers["colour"].crops > 0)
+        info = newest(seen, "info", InfoMessage)
         assert daemon.stop() == 0
     told = said(detections(seen, "a"))
     right = dict(zip(LABELS, COLOURS))
@@ -206,7 +251,6 @@ def test_a_classifier_says_of_each_object_what_it_sees_in_it(broker: Broker, fol
     assert sequence == sorted(set(sequence))
     assert (info.classifiers["colour"].labels, info.classifiers["colour"].cameras) == (COLOURS, ["a", "q"])
     assert [model.bundle for model in info.models] == [str(folder / "bundle"), str(folder / "blobs")]
-    assert stats.classifiers["colour"].crops > 0
 
 
 def test_what_a_classifier_is_asked_about_is_reloaded(broker: Broker, folder: Path) -> None:
