@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sightd.crops import crop
 from sightd.engines import Engine, Ticket
-from sightd.errors import EngineError
+from sightd.errors import naming
 from sightd.types import Attribute, Detections, Frame
 
 from .batches import Inferred
@@ -58,7 +58,10 @@ class Classifiers:
         return all(self._loaded[classifier].under_way < _AT_ONCE for classifier in asked)
 
     def ask(self, inferred: Inferred, plan: Plan) -> Classification:
-        """Submit the crops of *inferred*, if it has any that are asked for; needs :meth:`have_room`."""
+        """Submit the crops of *inferred*, if it has any that are asked for; needs :meth:`have_room`.
+
+        :raises EngineError: a classifier failed; the message names it.
+        """
         frames = inferred.batch.frames
         rules: Dict[str, Dict[int, ClassifierRule]] = {}
         for index, rule in _rules(inferred.bundle, frames, plan):
@@ -83,10 +86,11 @@ class Classifiers:
         self._counters.skipped[rule.name] += len(places) - len(chosen)
         if not chosen:
             return
-        slot = classifier.engine.slot()
-        for position, (frame, item) in enumerate(chosen):
-            slot.put(position, crop(frames[frame].image, found[frame].boxes[item]))
-        ticket = classifier.engine.submit(slot, len(chosen))
+        with naming(f"classifier {rule.name}"):
+            slot = classifier.engine.slot()
+            for position, (frame, item) in enumerate(chosen):
+                slot.put(position, crop(frames[frame].image, found[frame].boxes[item]))
+            ticket = classifier.engine.submit(slot, len(chosen))
         classifier.under_way += 1
         yield _Question(rule.name, rule.min_score, classifier, chosen, ticket)
 
@@ -130,10 +134,8 @@ class _Question:
     def answers(self) -> Iterator[Tuple[_Place, Attribute]]:
         """What it says of each object, where it is sure enough."""
         self.classifier.under_way -= 1
-        try:
+        with naming(f"classifier {self.name}"):
             candidates = self.ticket.result()
-        except EngineError as error:
-            raise EngineError(f"classifier {self.name}: {error}") from error
         best = zip(self.places, candidates.scores[:, 0].tolist(), candidates.classes[:, 0].tolist())
         for place, score, index in best:
             if score >= self.min_score:

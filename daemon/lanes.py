@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Deque, Iterator, List
 
 from sightd.engines import Engine, Ticket
-from sightd.errors import EngineError
+from sightd.errors import naming
 from sightd.types import Batch, Frame
 
 from .batches import Inferred
@@ -17,7 +16,7 @@ from .classifiers import Classification, Classifiers
 from .plan import Plan
 from .progress import Progress
 
-__all__ = ["Lane", "naming"]
+__all__ = ["Lane"]
 
 #: Batches in the engine: one that it computes, one that follows at once.
 _IN_ENGINE = 2
@@ -105,12 +104,3 @@ class _Flight:
     def collect(self, bundle: str) -> Inferred:
         candidates = self.ticket.result()
         return Inferred(bundle, self.batch, candidates, self.taken_at, self.submitted_at, time.monotonic())
-
-
-@contextmanager
-def naming(bundle: str) -> Iterator[None]:
-    """An engine's error says whose it is: *bundle*'s."""
-    try:
-        yield
-    except EngineError as error:
-        raise EngineError(f"{bundle}: {error}") from error

@@ -12,10 +12,10 @@ import numpy as np
 from sightd import __version__
 from sightd.bundle import Manifest
 from sightd.engines import Engine
+from sightd.errors import naming
 from sightd.serving import Serving
 from sightd.settings import Settings
 
-from .lanes import naming
 from .messages import EngineInfo, InfoMessage, ModelInfo
 from .plan import Plan
 from .rules import CLASSIFIER
