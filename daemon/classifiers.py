@@ -54,6 +54,8 @@ class Classifiers:
 
     def have_room(self, bundle: str, frames: Sequence[Frame], plan: Plan) -> bool:
         """Whether all that are asked about *frames*, of the model in *bundle*, could begin at once."""
+        if all(classifier.under_way < _AT_ONCE for classifier in self._loaded.values()):
+            return True
         asked = {rule.bundle for _, rule in _rules(bundle, frames, plan)}
         return all(self._loaded[classifier].under_way < _AT_ONCE for classifier in asked)
 
