@@ -20,10 +20,13 @@ _BENCHES = {
     "calibration-memory": "peak memory of the ranges pass at 64 and at 512 frames",
     "speedup": "INT8 against float in a conventional convolutional detector with SiLU",
     "pipeline": "throughput of the whole daemon as a share of the bare engine's, CPU time a frame by stage",
+    "models": "two models on four cameras, each as a share of its bare engine; what a classifier costs",
     "latency": "from a frame's capture to its message at a subscriber, four live streams",
     "gpu": "TensorRT on a real GPU: AP, latency, PyTorch beside it, copies, memory, the daemon (docs/gpu.md)",
     "threads": "one picture on all cores against one picture a core, ONNX Runtime",
 }
+#: Of those that are not called like their bench.
+_FILES = {"models": "several_models"}  # bench/models.py has the real detectors
 
 
 def main() -> None:
@@ -47,7 +50,8 @@ def main() -> None:
     if arguments.name is None:
         parser.print_help()
         return
-    module = import_module(f"bench.{arguments.name.replace('-', '_')}")
+    file = _FILES.get(arguments.name, arguments.name.replace("-", "_"))
+    module = import_module(f"bench.{file}")
     show(module.run(arguments.quick, **(_of_gpu(arguments) if arguments.name == "gpu" else {})), arguments.json)
 
 

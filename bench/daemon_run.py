@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from daemon.service import Service
 from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec
@@ -20,9 +20,20 @@ from sightd.settings import load_settings
 from sightd.types import InputSpec
 from tests.parts.broker import Broker, running_broker
 
-__all__ = ["Throughput", "file_cameras", "manifest_for", "running_service", "throughput", "wait_until"]
+__all__ = [
+    "Model",
+    "Throughput",
+    "file_cameras",
+    "manifest_for",
+    "running_models",
+    "running_service",
+    "throughput",
+    "wait_until",
+]
 
 _BEGIN_S = 60.0
+#: What a bundle would have said, and how its engine is opened.
+Model = Tuple[Manifest, Callable[[], Engine]]
 
 
 @dataclass(frozen=True)
@@ -30,21 +41,24 @@ class Throughput:
     """What a daemon did in a while."""
 
     fps: float
+    #: The same by model, as the config calls their bundles.
+    fps_of: Dict[str, float]
     #: CPU milliseconds a frame, by thread name without its number; "total" is the whole process.
     cpu_ms: Dict[str, float]
 
 
-def manifest_for(spec: InputSpec, labels: List[str]) -> Manifest:
+def manifest_for(spec: InputSpec, labels: List[str], head: str = "bench") -> Manifest:
     """A manifest for an engine that is in no bundle."""
     engine = EngineRecord("bench", "fp32")
-    return Manifest(engine, ModelRecord("bench", "", 13), "bench", spec, labels, OutputSpec(min_score=0.3))
+    return Manifest(engine, ModelRecord("bench", "", 13), head, spec, labels, OutputSpec(min_score=0.3))
 
 
-def file_cameras(clips: List[Path], pace: str) -> str:
-    """The cameras section of a config: one a clip, every frame."""
+def file_cameras(clips: List[Path], pace: str, bundles: Sequence[str] = ()) -> str:
+    """The cameras section of a config: one a clip, every frame; *bundles* in turn, the default one without any."""
     lines = ["cameras:"]
     for index, clip in enumerate(clips):
-        lines.append(f"  cam{index}: {{url: '{clip}', pace: {pace}, loop: true, max_fps: 0}}")
+        model = f", bundle: {bundles[index % len(bundles)]}" if bundles else ""
+        lines.append(f"  cam{index}: {{url: '{clip}', pace: {pace}, loop: true, max_fps: 0{model}}}")
     return "\n".join(lines) + "\n"
 
 
@@ -52,9 +66,16 @@ def file_cameras(clips: List[Path], pace: str) -> str:
 def running_service(
     cameras: str, manifest: Manifest, open_engine: Callable[[], Engine]
 ) -> Iterator[Tuple[Service, Broker]]:
-    """The daemon with the given cameras and the broker it publishes to, stopped at the end."""
+    """The daemon with the given cameras and one model, and the broker it publishes to, stopped at the end."""
+    with running_models(f"bundle: /model\n{cameras}", {"/model": (manifest, open_engine)}) as running:
+        yield running
+
+
+@contextmanager
+def running_models(config: str, models: Mapping[str, Model]) -> Iterator[Tuple[Service, Broker]]:
+    """The same with several models; *config* names them as bundles."""
     with tempfile.TemporaryDirectory() as folder, running_broker(Path(folder)) as broker:
-        service = _service(Path(folder), broker, cameras, manifest, open_engine)
+        service = _service(Path(folder), broker, config, models)
         thread = threading.Thread(target=service.run)
         thread.start()
         try:
@@ -78,28 +99,32 @@ def wait_until(begun: Callable[[], bool]) -> None:
 
 def throughput(service: Service, warm_up_s: float, seconds: float) -> Throughput:
     """Frames a second through *service* and what they cost, *warm_up_s* after the first."""
-    wait_until(lambda: _frames(service) > 0)
+    wait_until(lambda: bool(service.counters.frames))
     time.sleep(warm_up_s)
-    frames, cpu, started = _frames(service), _cpu_s(), time.monotonic()
+    frames, cpu, started = Counter(service.counters.frames), _cpu_s(), time.monotonic()
     time.sleep(seconds)
-    done = _frames(service) - frames
+    done_of = Counter(service.counters.frames) - frames
     elapsed = time.monotonic() - started
+    done = sum(done_of.values())
     spent = _cpu_s()
     spent.subtract(cpu)
-    return Throughput(done / elapsed, {name: 1000 * used / max(1, done) for name, used in spent.items()})
+    return Throughput(
+        done / elapsed,
+        {bundle: count / elapsed for bundle, count in done_of.items()},
+        {name: 1000 * used / max(1, done) for name, used in spent.items()},
+    )
 
 
-def _service(
-    folder: Path, broker: Broker, cameras: str, manifest: Manifest, open_engine: Callable[[], Engine]
-) -> Service:
+def _service(folder: Path, broker: Broker, text: str, models: Mapping[str, Model]) -> Service:
     config = folder / "sightd.yaml"
-    config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\n{cameras}")
+    config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\n{text}")
     load = partial(load_settings, config)
-    return Service(load(), manifest, lambda: Serving(open_engine(), manifest), load)
 
+    def open_serving(bundle: str) -> Serving:
+        manifest, open_engine = models[bundle]
+        return Serving(open_engine(), manifest)
 
-def _frames(service: Service) -> int:
-    return sum(service.counters.inferred.values())
+    return Service(load(), {bundle: manifest for bundle, (manifest, _) in models.items()}, open_serving, load)
 
 
 def _cpu_s() -> Counter[str]:

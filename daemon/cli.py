@@ -39,9 +39,14 @@ def _run(
     settings = load_settings(config)
     configure_logging(settings.log_level)
     log_to_journal(settings.log_level)
-    bundle = open_bundle(settings.bundle)
+    bundles = {folder: open_bundle(Path(folder)) for folder in settings.bundles}
     options = EngineOptions(settings.engine.threads, settings.engine.max_batch, settings.engine.preprocess)
-    service = Service(settings, bundle.manifest, partial(open_serving, bundle, options), partial(load_settings, config))
+    service = Service(
+        settings,
+        {folder: bundle.manifest for folder, bundle in bundles.items()},
+        lambda folder: open_serving(bundles[folder], options),
+        partial(load_settings, config),
+    )
 
     def on_signal(number: int, frame: Optional[FrameType]) -> None:
         if number == signal.SIGHUP:

@@ -21,8 +21,8 @@ from sightd.calibration_set import CalibrationSet
 from sightd.errors import CalibrationError
 from sightd.types import Detections, Frame
 
+from .batches import Inferred
 from .messages import CalibrationStats
-from .pipeline import Inferred
 from .plan import Collection, Plan
 
 __all__ = ["Collector"]

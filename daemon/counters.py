@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Dict
+from collections import Counter, defaultdict
+from typing import DefaultDict, Dict
 
 __all__ = ["Counters"]
 
@@ -19,5 +19,11 @@ class Counters:
         self.received: Counter[str] = Counter()
         #: Frames whose detections were reported, by camera; the analysis thread writes these.
         self.inferred: Counter[str] = Counter()
-        self.batches = 0
-        self.infer_s = 0.0
+        #: The same by bundle, the batches that they came in, and seconds from submission to result; likewise.
+        self.frames: Counter[str] = Counter()
+        self.batches: Counter[str] = Counter()
+        self.infer_s: DefaultDict[str, float] = defaultdict(float)
+        #: Objects that each classifier has looked at, and objects that it was not asked about for want of room in
+        #: its batch, by its name; the inference thread writes these.
+        self.crops: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()

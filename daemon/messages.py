@@ -6,15 +6,15 @@ rounded here (an unrounded float32 doubles the payload) and are always finite.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Sequence
+from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
-from sightd.types import Detections, Frame
+from sightd.types import Attribute, Detections, Frame
 
 if TYPE_CHECKING:
-    from .pipeline import StageTimes
+    from .batches import StageTimes
 
 __all__ = [
     "CAMERA_DISABLED",
@@ -26,6 +26,7 @@ __all__ = [
     "STOPPED",
     "CalibrationStats",
     "CameraStats",
+    "ClassifierStats",
     "ConfigMessage",
     "DetectedObject",
     "DetectionsMessage",
@@ -33,6 +34,7 @@ __all__ = [
     "EngineStats",
     "InfoMessage",
     "LatencyMs",
+    "ModelInfo",
     "PublisherStats",
     "QueueStats",
     "StatsMessage",
@@ -51,18 +53,20 @@ CAMERA_ONLINE, CAMERA_OFFLINE, CAMERA_DISABLED = b"online", b"offline", b"disabl
 
 
 class LatencyMs(msgspec.Struct, frozen=True, gc=False):
-    """Where one frame's time went, in milliseconds; see :class:`daemon.pipeline.StageTimes`."""
+    """Where one frame's time went, in milliseconds; see :class:`daemon.batches.StageTimes`."""
 
     decode: float
     wait: float
     resize: float
     infer: float
     post: float
+    #: 0 where no classifier was asked.
+    classify: float
     #: The sum of the above.
     total: float
 
 
-class DetectedObject(msgspec.Struct, frozen=True, gc=False):
+class DetectedObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One object of one frame."""
 
     label: str
@@ -71,6 +75,8 @@ class DetectedObject(msgspec.Struct, frozen=True, gc=False):
     box: List[float]
     #: The same as shares of the picture's width and height, 0..1.
     box_norm: List[float]
+    #: By classifier, what it is sure enough of; left out where there is none.
+    attributes: Mapping[str, Attribute] = {}
 
 
 class DetectionsMessage(msgspec.Struct, frozen=True):
@@ -100,19 +106,39 @@ class EngineInfo(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class ModelInfo(msgspec.Struct, frozen=True):
+    """One model that runs: a detector or a classifier."""
+
+    #: Its folder.
+    bundle: str
+    #: File name of the model that the engine was made of.
+    model: str
+    engine: EngineInfo
+    labels: List[str]
+    #: Names of the enabled cameras that it looks at.
+    cameras: List[str]
+    #: Why it is another engine than the bundle's own, and the command that mends it; "" where it is that.
+    fallback_reason: str
+
+
 class InfoMessage(msgspec.Struct, frozen=True):
     """What runs here; retained."""
 
     #: sightd's version.
     version: str
     node: str
-    #: File name of the model that the engine was made of.
+    #: File name of the model that the engine was made of; of several detectors, of the first.
     model: str
     engine: EngineInfo
+    #: Of all detectors.
     labels: List[str]
     #: Names of all configured cameras.
     cameras: List[str]
-    #: Why another engine detects than the bundle's own, and the command that mends it; "" where it is that.
+    #: Every detector, the settings' own bundle first.
+    models: List[ModelInfo]
+    #: By name.
+    classifiers: Dict[str, ModelInfo] = {}
+    #: Why another engine runs than a bundle's own, and the command that mends it, a line a bundle; "" where none does.
     fallback_reason: str = ""
     schema: int = SCHEMA
 
@@ -146,13 +172,22 @@ class CameraStats(msgspec.Struct, frozen=True):
 
 
 class EngineStats(msgspec.Struct, frozen=True):
-    """The engine's work since the start."""
+    """The work of a detector, or of all, since the start."""
 
     batches: int
     #: Frames a batch.
     mean_batch: float
     #: Mean milliseconds from submission to result.
     infer_ms: float
+
+
+class ClassifierStats(msgspec.Struct, frozen=True):
+    """A classifier's work since the start."""
+
+    #: Objects that it looked at.
+    crops: int
+    #: Objects that it should have, but there were more in a frame or a batch than it takes.
+    skipped: int
 
 
 class QueueStats(msgspec.Struct, frozen=True):
@@ -193,7 +228,12 @@ class StatsMessage(msgspec.Struct, frozen=True):
     uptime_s: float
     boot_id: str
     cameras: Dict[str, CameraStats]
+    #: Of all detectors together.
     engine: EngineStats
+    #: Of each detector, by its bundle's folder.
+    models: Dict[str, EngineStats]
+    #: By name.
+    classifiers: Dict[str, ClassifierStats]
     queue: QueueStats
     publisher: PublisherStats
     calibration: CalibrationStats
@@ -239,7 +279,7 @@ def encode_detections(
 
 
 def _latency(times: StageTimes) -> LatencyMs:
-    stages = [times.decode_s, times.wait_s, times.resize_s, times.infer_s, times.post_s]
+    stages = [times.decode_s, times.wait_s, times.resize_s, times.infer_s, times.post_s, times.classify_s]
     return LatencyMs(*[round(stage_s * 1000, 2) for stage_s in (*stages, sum(stages))])
 
 
@@ -249,17 +289,17 @@ def _objects(detections: Detections, labels: Sequence[str], width: int, height: 
         return []  # the usual frame
     # float64, because 12.3 as float32 would be written as 12.300000190734863
     rows = np.column_stack([detections.boxes, detections.scores]).astype(np.float64)
-    classes = detections.classes
-    finite = np.isfinite(rows).all(axis=1)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
     if not finite.all():
-        rows, classes = rows[finite], classes[finite]
+        rows, detections = rows[finite], detections.where(finite)
     boxes = rows[:, :4]
     return [
-        DetectedObject(labels[index], score, box, box_norm)
-        for index, score, box, box_norm in zip(
-            classes.tolist(),
+        DetectedObject(labels[index], score, box, box_norm, attributes)
+        for index, score, box, box_norm, attributes in zip(
+            detections.classes.tolist(),
             rows[:, 4].round(3).tolist(),
             boxes.round(1).tolist(),
             (boxes / (width, height, width, height)).round(4).tolist(),
+            detections.attributes or [{}] * len(rows),
         )
     ]

@@ -2,68 +2,30 @@
 
     FrameSlots ── infer ──▶ Queue(2) ── analyse ──▶ sink
 
-:func:`infer` runs on the inference thread, which alone touches the engine; :func:`analyse` on the analysis
+:func:`infer` runs on the inference thread, which alone touches the engines; :func:`analyse` on the analysis
 thread. Both are plain functions over plain objects, so a test can run them without threads.
 """
 
 from __future__ import annotations
 
 import queue
-import time
-from dataclasses import dataclass
-from typing import Callable, List, Optional
+from functools import partial
+from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence
 
-from sightd import nms
-from sightd.engines import Engine, Ticket
-from sightd.types import Batch, Candidates, Detections, Frame
+from sightd.types import Detections, Frame
 
+from .batches import Inferred
+from .lanes import Lane
 from .plan import Plan
 from .progress import Progress
 from .slots import FrameSlots
 
-__all__ = ["Inferred", "Sink", "StageTimes", "analyse", "infer"]
+__all__ = ["Sink", "analyse", "infer", "next_batch"]
 
 #: With nothing to do: how long the inference thread sleeps before it looks whether it should stop, in seconds.
 _IDLE_S = 0.25
-#: With a batch under way and no frame waiting: how often it looks which of the two comes first, in seconds.
+#: With batches under way and no frame waiting: how often it looks which of them comes first, in seconds.
 _TICK_S = 0.001
-
-
-@dataclass(frozen=True)
-class StageTimes:
-    """Where one frame's time went, in seconds."""
-
-    decode_s: float
-    #: In its camera's slot, until its batch was taken.
-    wait_s: float
-    #: Resizing its whole batch into the engine's input.
-    resize_s: float
-    #: From submission until the candidates were collected.
-    infer_s: float
-    #: From there until now: the queue between the threads, NMS.
-    post_s: float
-
-
-@dataclass(frozen=True)
-class Inferred:
-    """A batch that came back from the engine; the times are monotonic seconds."""
-
-    batch: Batch
-    candidates: Candidates
-    taken_at: float
-    submitted_at: float
-    inferred_at: float
-
-    def times(self, frame: Frame) -> StageTimes:
-        """Where the time of *frame*, one of the batch, has gone until now."""
-        return StageTimes(
-            decode_s=frame.decode_s,
-            wait_s=self.taken_at - frame.captured_mono,
-            resize_s=self.submitted_at - self.taken_at,
-            infer_s=self.inferred_at - self.submitted_at,
-            post_s=time.monotonic() - self.inferred_at,
-        )
-
 
 #: Receives each batch and the detections of its frames, in order, on the analysis thread.
 Sink = Callable[[Inferred, List[Detections]], None]
@@ -71,28 +33,31 @@ Sink = Callable[[Inferred, List[Detections]], None]
 
 def infer(
     slots: FrameSlots,
-    engine: Engine,
+    lanes: Sequence[Lane],
+    plan: Callable[[], Plan],
     results: queue.Queue[Optional[Inferred]],
     stopped: Callable[[], bool],
-    progress: Progress,
 ) -> None:
-    """Batch frames of all cameras into the engine until *stopped*, then finish what is under way.
+    """Batch frames of all cameras into the engines of their models until *stopped*, then finish what is under way.
 
-    The next batch is submitted before the last one is collected, so the engine never idles while frames
-    wait; when none come, the last one is collected as soon as it is done, so a quiet site pays nothing.
+    A model's next batch is submitted before its last one is collected, so no engine idles while frames wait for
+    it; when none come, what is done is collected at once, so a quiet site pays nothing. Several models take turns
+    by :func:`next_batch`, and one that is slow holds nobody else up.
 
+    :param lanes: one a model.
+    :param plan: gives the plan that holds now.
     :param results: bounded; put blocks. A slow analysis slows inference down, and frames are then
         dropped where it costs least, in the cameras' slots.
     """
-    flying: Optional[_Flight] = None
-    while flying is not None or not stopped():
-        frames = _frames_to_launch(slots, engine.max_batch, flying, stopped)
-        progress.step(holding=flying is not None or bool(frames))
-        launched = _launch(engine, frames) if frames else None
-        if flying is not None:
-            results.put(flying.collect())
-        flying = launched
-        progress.step(holding=flying is not None)
+    lane_of = {lane.bundle: lane for lane in lanes}
+    while any(lane.under_way for lane in lanes) or not stopped():
+        now = plan()
+        frames = _frames_to_launch(slots, lanes, now, stopped)
+        if frames:
+            lane_of[now.bundle_of(frames[0].camera)].launch(frames)
+        for lane in _lanes_to_advance(lanes, now, wait=not frames):
+            for inferred in lane.advance(now):
+                results.put(inferred)
 
 
 def analyse(results: queue.Queue[Optional[Inferred]], plan: Callable[[], Plan], sink: Sink, progress: Progress) -> None:
@@ -105,46 +70,61 @@ def analyse(results: queue.Queue[Optional[Inferred]], plan: Callable[[], Plan], 
         if inferred is None:
             return
         progress.step(holding=True)
-        now = plan()
-        found = nms.detections(
-            inferred.candidates,
-            inferred.batch.placements,
-            min_score=now.min_score,
-            iou=now.nms_iou,
-            max_objects=now.max_objects,
-        )
+        found = inferred.found
+        if found is None:
+            found = plan().models[inferred.bundle].applied(inferred.candidates, inferred.batch.placements)
         sink(inferred, found)
         progress.step(holding=False)
 
 
-@dataclass(frozen=True)
-class _Flight:
-    batch: Batch
-    ticket: Ticket
-    taken_at: float
-    submitted_at: float
+def next_batch(bundle_of: Callable[[str], str], room: Mapping[str, int], line: Iterable[str]) -> List[str]:
+    """Which cameras of *line*, the longest waiting first, are served together next; [] while no model has room.
 
-    def collect(self) -> Inferred:
-        candidates = self.ticket.result()
-        return Inferred(self.batch, candidates, self.taken_at, self.submitted_at, time.monotonic())
+    The first in line whose model has room determines the model, and those behind who share it come along. So
+    under overload every camera is served in turn, whatever its model, and a model with many cameras or a slow
+    engine, which has no room for long, is passed by instead of waited for.
+
+    :param room: by bundle, how many frames its engine takes now.
+    """
+    batch: List[str] = []
+    model = None
+    for camera in line:
+        own = bundle_of(camera)
+        if model is None and room[own]:
+            model = own
+        if own == model and len(batch) < room[own]:
+            batch.append(camera)
+    return batch
 
 
-def _frames_to_launch(
-    slots: FrameSlots, limit: int, flying: Optional[_Flight], stopped: Callable[[], bool]
-) -> List[Frame]:
-    """The next batch's frames; [] when the batch under way is to be collected first or the time to stop has come."""
-    if flying is None:
-        return slots.take(limit, _IDLE_S)
-    while not stopped():
-        frames = slots.take(limit, _TICK_S)
-        if frames or flying.ticket.done():
+def _frames_to_launch(slots: FrameSlots, lanes: Sequence[Lane], now: Plan, stopped: Callable[[], bool]) -> List[Frame]:
+    """The next batch's frames; [] when a batch under way is to be advanced first or the time to stop has come."""
+    choose = partial(next_batch, now.bundle_of, {lane.bundle: lane.room for lane in lanes})
+    if not any(lane.under_way for lane in lanes):
+        return slots.take(choose, _IDLE_S)
+    while not _is_all_to_wait_for(lanes) and not stopped():
+        frames = slots.take(choose, _TICK_S)
+        if frames or any(lane.ready(now) for lane in lanes):
             return frames
     return []
 
 
-def _launch(engine: Engine, frames: List[Frame]) -> _Flight:
-    taken_at = time.monotonic()
-    slot = engine.slot()
-    placements = [slot.put(index, frame.image) for index, frame in enumerate(frames)]
-    submitted_at = time.monotonic()
-    return _Flight(Batch(frames, placements), engine.submit(slot, len(frames)), taken_at, submitted_at)
+def _is_all_to_wait_for(lanes: Sequence[Lane]) -> bool:
+    """Whether nothing else can happen than that one batch is done: then its result is waited for, without ticks."""
+    return not any(lane.room for lane in lanes) and sum(lane.awaited for lane in lanes) == 1
+
+
+def _lanes_to_advance(lanes: Sequence[Lane], now: Plan, *, wait: bool) -> Iterator[Lane]:
+    """Those that get on at once.
+
+    Each is looked at after the one before was advanced: the room that this one gives back in a classifier is taken by
+    the next, so that models which share it take turns.
+
+    :param wait: where there is none, the first that has a batch under way, which then waits for its engine.
+    """
+    for lane in lanes:
+        if lane.ready(now):
+            wait = False
+            yield lane
+    if wait:
+        yield from [lane for lane in lanes if lane.under_way][:1]

@@ -1,21 +1,20 @@
-"""What the settings ask of the running stages, checked against the model: the part that a reload replaces."""
+"""What the settings ask of the running stages, checked against the models: the part that a reload replaces."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence
 
-import numpy as np
-
+from sightd import nms
 from sightd.bundle import Manifest
 from sightd.errors import ConfigError
-from sightd.masks import Polygon
 from sightd.settings import CalibrationSettings, CameraSettings, Settings
-from sightd.types import Detections
+from sightd.types import Candidates, Detections, Placement
 
-__all__ = ["CameraPlan", "Collection", "Plan", "Rule", "plan_for"]
+from .rules import CLASSIFIER, Rule, rules_for
+
+__all__ = ["CameraPlan", "Collection", "Plan", "Suppression", "plan_for"]
 
 
 @dataclass(frozen=True)
@@ -33,24 +32,6 @@ class CameraPlan:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What becomes of one camera's frames."""
-
-    min_score: float
-    #: Class indices; None reports all.
-    classes: Optional[FrozenSet[int]] = None
-    #: Painted over in the frames that are kept.
-    masks: Tuple[Polygon, ...] = ()
-
-    def applied(self, found: Detections) -> Detections:
-        """Those of *found* that this camera reports."""
-        keep = found.scores >= self.min_score
-        if self.classes is not None:
-            keep &= np.isin(found.classes, list(self.classes))
-        return Detections(found.boxes[keep], found.scores[keep], found.classes[keep])
-
-
-@dataclass(frozen=True)
 class Collection:
     """The calibration set that frames are added to, its bounds, and how often each camera is considered."""
 
@@ -63,6 +44,23 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class Suppression:
+    """How one model's candidates become detections."""
+
+    #: The lowest score that any of its cameras reports.
+    min_score: float
+    #: IoU above which NMS drops the lower of two boxes of a class.
+    iou: float = 0.45
+    max_objects: int = 100
+
+    def applied(self, candidates: Candidates, placements: Sequence[Placement]) -> List[Detections]:
+        """What is left after NMS, for each picture."""
+        return nms.detections(
+            candidates, placements, min_score=self.min_score, iou=self.iou, max_objects=self.max_objects
+        )
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that may change while the service runs; one stage reads it while another replaces it as a whole."""
 
@@ -70,38 +68,38 @@ class Plan:
     cameras: Mapping[str, Optional[CameraPlan]]
     #: Of the enabled ones.
     rules: Mapping[str, Rule]
-    #: IoU above which NMS drops the lower of two boxes of a class.
-    nms_iou: float = 0.45
-    max_objects: int = 100
+    #: Of every detector that runs, by its bundle's folder.
+    models: Mapping[str, Suppression]
     #: None: no frames are kept.
     collection: Optional[Collection] = None
 
-    @property
-    def min_score(self) -> float:
-        """The lowest score that any camera reports."""
-        return min(rule.min_score for rule in self.rules.values())
+    def bundle_of(self, camera: str) -> str:
+        """Whose model looks at *camera*; any, for one that is not in the plan (any more): nobody reports its frames."""
+        rule = self.rules.get(camera)
+        return next(iter(self.models)) if rule is None else rule.bundle
 
 
-def plan_for(settings: Settings, manifest: Manifest) -> Plan:
-    """What *settings* ask for with this model.
+def plan_for(settings: Settings, manifests: Mapping[str, Manifest]) -> Plan:
+    """What *settings* ask for with these models.
 
-    :raises ConfigError: they do not fit it, no camera is enabled, or a camera's password can't be read.
+    :param manifests: of the models that run, by their bundle's folder.
+    :raises ConfigError: they do not fit, no camera is enabled, or a camera's password can't be read.
     """
     cameras = {name: _camera(name, camera) if camera.enabled else None for name, camera in settings.cameras.items()}
     if not any(cameras.values()):
         raise ConfigError("every camera is disabled: set enabled: true for one at least")
-    output = manifest.output
-    rules = {
-        name: Rule(
-            min_score=output.min_score if camera.min_score is None else camera.min_score,
-            classes=_class_indices(camera.labels, manifest.labels, name),
-            masks=tuple(camera.masks),
-        )
-        for name, camera in settings.cameras.items()
-        if camera.enabled
+    rules = rules_for(settings, manifests)
+    models = {
+        bundle: _suppression(settings, manifest, [rule for rule in rules.values() if rule.bundle == bundle])
+        for bundle, manifest in manifests.items()
+        if manifest.head != CLASSIFIER
     }
-    collection = _collection(settings.calibration)
-    return Plan(cameras, rules, settings.nms_iou or output.nms_iou, settings.max_objects, collection)
+    return Plan(cameras, rules, models, _collection(settings.calibration))
+
+
+def _suppression(settings: Settings, manifest: Manifest, rules: Sequence[Rule]) -> Suppression:
+    lowest = min((rule.min_score for rule in rules), default=1.0)
+    return Suppression(lowest, settings.nms_iou or manifest.output.nms_iou, settings.max_objects)
 
 
 def _camera(name: str, camera: CameraSettings) -> CameraPlan:
@@ -118,15 +116,3 @@ def _collection(wanted: CalibrationSettings) -> Optional[Collection]:
         return None
     max_age_s = wanted.max_age_days * 86400.0
     return Collection(wanted.folder, wanted.max_frames, wanted.max_mb << 20, max_age_s, wanted.interval_s)
-
-
-def _class_indices(wanted: Optional[List[str]], labels: Sequence[str], camera: str) -> Optional[FrozenSet[int]]:
-    """The indices of the *wanted* labels; None stands for all."""
-    if wanted is None:
-        return None
-    for label in wanted:
-        if label not in labels:
-            close = difflib.get_close_matches(label, labels, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(labels)}"
-            raise ConfigError(f"cameras.{camera}.labels: the model has no label {label!r}; {hint}")
-    return frozenset(labels.index(label) for label in wanted)

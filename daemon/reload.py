@@ -14,7 +14,16 @@ __all__ = ["merged", "outcome"]
 
 #: Keys of the settings file that a reload applies; all others are read once.
 _RELOADABLE = frozenset(
-    {"calibration", "camera_defaults", "cameras", "log_level", "max_objects", "nms_iou", "stats_interval_s"}
+    {
+        "calibration",
+        "camera_defaults",
+        "cameras",
+        "classifiers",
+        "log_level",
+        "max_objects",
+        "nms_iou",
+        "stats_interval_s",
+    }
 )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, List, Sequence
+from typing import Callable, List, Mapping, Sequence
 
 from sightd.types import Detections
 
+from .batches import Inferred
 from .counters import Counters
 from .messages import encode_detections
 from .outbox import Message, Outbox
-from .pipeline import Inferred
 from .plan import Plan
 from .topics import Topics
 
@@ -20,13 +20,15 @@ __all__ = ["Reporter"]
 class Reporter:
     """The pipeline's sink (analysis thread): one detections message a frame into the outbox.
 
-    :param plan: gives the plan that holds now; frames of cameras that are no longer in it are not reported.
+    :param plan: gives the plan that holds now; frames of cameras that are no longer in it, or that another model looks
+        at by now, are not reported.
+    :param labels: of every detector, by its bundle's folder.
     """
 
     def __init__(
         self,
         plan: Callable[[], Plan],
-        labels: Sequence[str],
+        labels: Mapping[str, Sequence[str]],
         topics: Topics,
         outbox: Outbox,
         counters: Counters,
@@ -36,20 +38,21 @@ class Reporter:
         self._topics, self._outbox, self._counters = topics, outbox, counters
 
     def __call__(self, inferred: Inferred, found: List[Detections]) -> None:
-        rules = self._plan().rules
+        rules, labels = self._plan().rules, self._labels[inferred.bundle]
         for frame, detections in zip(inferred.batch.frames, found):
             rule = rules.get(frame.camera)
-            if rule is None:
+            if rule is None or rule.bundle != inferred.bundle:
                 continue
             payload = encode_detections(
                 frame,
                 rule.applied(detections),
-                self._labels,
+                labels,
                 inferred.times(frame),
                 boot_id=self._boot_id,
                 published_at=time.time(),
             )
             self._outbox.put(Message(self._topics.detections(frame.camera), payload))
             self._counters.inferred[frame.camera] += 1
-        self._counters.batches += 1
-        self._counters.infer_s += inferred.inferred_at - inferred.submitted_at
+            self._counters.frames[inferred.bundle] += 1
+        self._counters.batches[inferred.bundle] += 1
+        self._counters.infer_s[inferred.bundle] += inferred.inferred_at - inferred.submitted_at

@@ -15,12 +15,10 @@ import queue
 import threading
 import time
 import uuid
-from typing import Callable, List, Optional
+from typing import Callable, List, Mapping, Optional
 
 import cv2
-import numpy as np
 
-from sightd import __version__
 from sightd.bundle import Manifest
 from sightd.errors import ConfigError, SightdError
 from sightd.redact import redact
@@ -28,14 +26,18 @@ from sightd.serving import Serving
 from sightd.settings import Settings
 from sightd.types import Detections
 
+from .batches import Inferred
 from .broker import broker_options
 from .cameras import Cameras
+from .classifiers import Classifier, Classifiers
 from .collector import Collector
 from .counters import Counters
-from .messages import ConfigMessage, EngineInfo, InfoMessage, encode
+from .lanes import Lane
+from .messages import ConfigMessage, encode
+from .models import Models
 from .notify import Notifier
 from .outbox import Message, Outbox
-from .pipeline import Inferred, analyse, infer
+from .pipeline import analyse, infer
 from .plan import plan_for
 from .progress import Progress, held_up
 from .publisher import Publisher
@@ -69,22 +71,20 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        manifest: Manifest,
-        open_serving: Callable[[], Serving],
+        manifests: Mapping[str, Manifest],
+        open_serving: Callable[[str], Serving],
         load_settings: Callable[[], Settings],
     ) -> None:
-        """Check that the settings fit the model; nothing runs yet.
+        """Check that the settings fit the models; nothing runs yet.
 
-        :param manifest: of the bundle. What serves may be an earlier version of it, with the same labels.
-        :param open_serving: called on the inference thread.
+        :param manifests: of ``settings.bundles``. What serves may be earlier versions of them, with the same labels.
+        :param open_serving: opens what serves one of them; called on the inference thread.
         :param load_settings: reads the settings anew, for :meth:`reload`.
         :raises ConfigError: they do not fit.
         """
-        self._settings, self._manifest = settings, manifest
-        self._open_serving, self._load_settings = open_serving, load_settings
-        #: Why another engine serves than the bundle's own; "" where it is that.
-        self._fallback_reason = ""
-        self._plan = plan_for(settings, manifest)
+        self._settings, self._load_settings = settings, load_settings
+        self._models = Models(manifests, open_serving)
+        self._plan = plan_for(settings, manifests)
         self._topics = Topics(settings.topic_prefix)
         self._boot_id = uuid.uuid4().hex[:8]
         self._slots = FrameSlots()
@@ -93,10 +93,22 @@ class Service:
         #: May be read from any thread.
         self.counters = Counters()
         self._publisher = Publisher(broker_options(settings), self._topics, self._outbox)
-        self._progress = {"inference": Progress(), "analysis": Progress(), "publisher": self._publisher.progress}
+        self._inferring = {bundle: Progress() for bundle in self._models.detectors}
+        self._progress = {
+            **{f"inference of {bundle}": progress for bundle, progress in self._inferring.items()},
+            "analysis": Progress(),
+            "publisher": self._publisher.progress,
+        }
         self._collector = Collector(lambda: self._plan)
         self._stats = StatsReader(
-            self.counters, self._slots.dropped, self._outbox, self._publisher, self._collector.stats, self._boot_id
+            self.counters,
+            self._slots.dropped,
+            self._outbox,
+            self._publisher,
+            self._collector.stats,
+            self._models.detectors,
+            lambda: self._settings.classifiers,
+            self._boot_id,
         )
         self._asked_to_stop = self._asked_to_reload = False
         self._stop = threading.Event()
@@ -174,7 +186,7 @@ class Service:
                 self._counted_at = now
                 stats = self._stats.read()
                 self._outbox.put(Message(self._topics.stats, encode(stats)))
-                self._systemd.status(sentence(stats, self._fallback_reason))
+                self._systemd.status(sentence(stats, self._models.fallback_reason))
             if now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
                 self._fed_at = now
                 self._feed_the_watchdog()
@@ -192,13 +204,14 @@ class Service:
         self._systemd.reloading()
         try:
             wanted = self._load_settings()
-            plan = plan_for(wanted, self._manifest)
+            settings = merged(self._settings, wanted)
+            plan = plan_for(settings, self._models.manifests)
         except ConfigError as error:
             result = ConfigMessage(at=round(time.time(), 3), result="refused", error=redact(str(error)))
             _log.error("the new settings are refused, the old ones stay in force:\n%s", error)
         else:
             result = outcome((self._settings, self._plan), (wanted, plan))
-            self._settings, self._plan = merged(self._settings, wanted), plan
+            self._settings, self._plan = settings, plan
             logging.getLogger().setLevel(self._settings.log_level.upper())
             self._cameras.apply(plan.cameras)
             self._say_what_runs()
@@ -213,9 +226,8 @@ class Service:
             self._publisher.close()
 
     def _analyse(self) -> None:
-        reporter = Reporter(
-            lambda: self._plan, self._manifest.labels, self._topics, self._outbox, self.counters, self._boot_id
-        )
+        labels = {bundle: manifest.labels for bundle, manifest in self._models.manifests.items()}
+        reporter = Reporter(lambda: self._plan, labels, self._topics, self._outbox, self.counters, self._boot_id)
 
         def sink(inferred: Inferred, found: List[Detections]) -> None:
             reporter(inferred, found)
@@ -227,35 +239,24 @@ class Service:
         self._collector.run(self._hang_up)
 
     def _infer(self) -> None:
-        started = time.monotonic()
         try:
-            serving = self._open_serving()
-            with serving.engine as engine:
-                engine.warm_up(np.zeros((720, 1280, 3), np.uint8))
-                _log.info(
-                    "engine ready after %.1f s, batches of up to %d", time.monotonic() - started, engine.max_batch
-                )
-                # Nobody reads these before it is ready: no frame comes, and no reload is begun.
-                self._manifest, self._fallback_reason = serving.manifest, serving.fallback_reason
-                self._plan = plan_for(self._settings, serving.manifest)
+            with self._models.opened() as engines:
+                manifests = self._models.manifests
+                loaded = {name: Classifier(engines[name], manifests[name].labels) for name in self._models.classifiers}
+                classifiers = Classifiers(loaded, self.counters)
+                lanes = [Lane(name, engines[name], classifiers, own) for name, own in self._inferring.items()]
+                # Nobody reads it before it is ready: no frame comes, and no reload is begun.
+                self._plan = plan_for(self._settings, manifests)
                 self._ready.set()
-                infer(self._slots, engine, self._results, self._stop.is_set, self._progress["inference"])
+                infer(self._slots, lanes, lambda: self._plan, self._results, self._stop.is_set)
         finally:
             self._results.put(None)  # nothing follows, whatever happened
 
     def _say_what_runs(self) -> None:
-        manifest, settings = self._manifest, self._settings
-        engine = EngineInfo(manifest.engine.kind, manifest.engine.precision, manifest.engine.sha256)
-        info = InfoMessage(
-            version=__version__,
-            node=settings.node_name,
-            model=manifest.model.name,
-            engine=engine,
-            labels=manifest.labels,
-            cameras=list(settings.cameras),
-            fallback_reason=self._fallback_reason,
-        )
-        _log.info("sightd %s: %s as %s on %s", __version__, info.model, engine.precision, engine.kind)
+        info = self._models.info(self._settings, self._plan)
+        for model in [*info.models, *info.classifiers.values()]:
+            what = f"{model.model} as {model.engine.precision} on {model.engine.kind}"
+            _log.info("sightd %s: %s, %s", info.version, what, model.bundle)
         self._outbox.put(Message(self._topics.info, encode(info), retain=True))
 
     def _say(self, config: ConfigMessage) -> None:

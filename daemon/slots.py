@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from typing import List
+from typing import Callable, Iterable, List
 
 from sightd.types import Frame
 
-__all__ = ["FrameSlots"]
+__all__ = ["Choice", "FrameSlots"]
+
+#: From the names of the cameras in line, the longest waiting first, those whose frames are to be taken together.
+Choice = Callable[[Iterable[str]], List[str]]
 
 
 class FrameSlots:
@@ -35,15 +38,23 @@ class FrameSlots:
             self._waiting[frame.camera] = frame
             self._changed.notify_all()
 
-    def take(self, limit: int, timeout_s: float) -> List[Frame]:
-        """The up to *limit* frames that wait longest (inference thread); [] after *timeout_s* or once closed."""
+    def take(self, choose: Choice, timeout_s: float) -> List[Frame]:
+        """The frames of those cameras that *choose* picks from the line (inference thread).
+
+        :param choose: is asked again whenever a frame comes, until it picks one or *timeout_s* is over.
+        :return: [] where it picked none in time or the slots are closed.
+        """
+        chosen: List[str] = []
+
+        def has_chosen() -> bool:
+            chosen[:] = choose(self._waiting)
+            return bool(chosen) or self._closed
+
         with self._changed:
-            if timeout_s > 0:
-                self._changed.wait_for(lambda: self._closed or bool(self._waiting), timeout_s)
-            if not self._waiting:
-                return []
-            frames = [self._waiting.popitem(last=False)[1] for _ in range(min(limit, len(self._waiting)))]
-            self._changed.notify_all()
+            self._changed.wait_for(has_chosen, timeout_s)
+            frames = [self._waiting.pop(camera) for camera in chosen]
+            if frames:
+                self._changed.notify_all()
             return frames
 
     def close(self) -> None:

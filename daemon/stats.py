@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Mapping
+from typing import Callable, Iterable, Mapping, Sequence
 
 from .counters import Counters
 from .messages import (
@@ -13,6 +13,7 @@ from .messages import (
     CAMERA_ONLINE,
     CalibrationStats,
     CameraStats,
+    ClassifierStats,
     EngineStats,
     PublisherStats,
     QueueStats,
@@ -25,7 +26,11 @@ __all__ = ["StatsReader", "sentence"]
 
 
 class StatsReader:
-    """Makes one :class:`StatsMessage` after another; rates are those since the last one. One thread."""
+    """Makes one :class:`StatsMessage` after another; rates are those since the last one. One thread.
+
+    :param models: folders of the detectors' bundles.
+    :param classifiers: gives the names of those that are configured now.
+    """
 
     def __init__(
         self,
@@ -34,11 +39,13 @@ class StatsReader:
         outbox: Outbox,
         publisher: Publisher,
         calibration: Callable[[], CalibrationStats],
+        models: Sequence[str],
+        classifiers: Callable[[], Iterable[str]],
         boot_id: str,
     ) -> None:
         self._counters, self._dropped = counters, dropped
         self._outbox, self._publisher, self._boot_id = outbox, publisher, boot_id
-        self._calibration = calibration
+        self._calibration, self._models, self._classifiers = calibration, models, classifiers
         self._started_at = self._last_at = time.monotonic()
         self._last_received: Counter[str] = Counter()
 
@@ -50,7 +57,9 @@ class StatsReader:
             uptime_s=round(now - self._started_at, 1),
             boot_id=self._boot_id,
             cameras={name: self._camera(name, seconds) for name in self._counters.states},
-            engine=self._engine(),
+            engine=self._engine(self._models),
+            models={bundle: self._engine([bundle]) for bundle in self._models},
+            classifiers={name: self._classifier(name) for name in self._classifiers()},
             queue=QueueStats(depth=len(self._outbox), dropped=self._outbox.dropped),
             publisher=PublisherStats(
                 connected=self._publisher.connected,
@@ -76,15 +85,21 @@ class StatsReader:
             inferred=self._counters.inferred[name],
         )
 
-    def _engine(self) -> EngineStats:
-        batches = self._counters.batches
-        frames = sum(self._counters.inferred.values())
+    def _engine(self, bundles: Sequence[str]) -> EngineStats:
+        """Of the models in *bundles* together."""
+        counted = self._counters
+        batches = sum(counted.batches[bundle] for bundle in bundles)
+        frames = sum(counted.frames[bundle] for bundle in bundles)
+        infer_s = sum(counted.infer_s.get(bundle, 0.0) for bundle in bundles)
         per_batch = 1 / max(1, batches)
         return EngineStats(
             batches=batches,
             mean_batch=round(frames * per_batch, 2),
-            infer_ms=round(self._counters.infer_s * 1000 * per_batch, 2),
+            infer_ms=round(infer_s * 1000 * per_batch, 2),
         )
+
+    def _classifier(self, name: str) -> ClassifierStats:
+        return ClassifierStats(crops=self._counters.crops[name], skipped=self._counters.skipped[name])
 
 
 def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
@@ -94,7 +109,8 @@ def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
     missing = f" (not: {', '.join(away)})" if away else ""
     rate = sum(camera.fps for camera in stats.cameras.values())
     broker = "connected" if stats.publisher.connected else "not connected"
-    warning = f"NOT THE BUNDLE'S ENGINE: {fallback_reason} | " if fallback_reason else ""
+    reasons = fallback_reason.replace("\n", " | ")
+    warning = f"NOT THE BUNDLE'S ENGINE: {reasons} | " if reasons else ""
     online = f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}"
     return f"{warning}{online}, {rate:.1f} fps; broker {broker}"
 

@@ -15,7 +15,8 @@ import typer
 from typing_extensions import Annotated
 
 from . import __version__
-from .errors import ConfigError, DisagreementError, SightdError
+from .bundle import Manifest, open_bundle
+from .errors import BundleError, ConfigError, DisagreementError, SightdError
 from .install.cli import register as register_install
 from .logs import configure_logging
 from .redact import redact
@@ -123,22 +124,46 @@ def _check_config(
         return
     settings = load_settings(path)
     settings.mqtt.read_password()
+    models = _check_models(settings)
     typer.echo(f"{path}: no mistakes found")
-    for line in _summary(settings):
+    for line in [*models, *_summary(settings)]:
         typer.echo(line)
+
+
+def _check_models(settings: Settings) -> List[str]:
+    """A line for each bundle; where all are there already, the settings are held against them.
+
+    :raises ConfigError: they do not fit, a camera asks for a label that its model does not have for instance.
+    """
+    from daemon.rules import rules_for
+
+    lines: List[str] = []
+    manifests: Dict[str, Manifest] = {}
+    for bundle in settings.bundles:
+        try:
+            manifest = manifests[bundle] = open_bundle(Path(bundle)).manifest
+            lines.append(f"bundle   {bundle}: {manifest.model.name}, {len(manifest.labels)} labels")
+        except BundleError as error:
+            lines.append(f"bundle   {bundle} (labels are not checked: {error})")
+    if len(manifests) == len(settings.bundles):
+        rules_for(settings, manifests)
+    return lines
 
 
 def _summary(settings: Settings) -> List[str]:
     mqtt = settings.mqtt
     user = f" as {mqtt.username}" if mqtt.username else ""
     lines = [
-        f"bundle   {settings.bundle}",
         f"broker   {mqtt.host}:{mqtt.broker_port}{user}, topics below {settings.topic_prefix}",
     ]
     for name, camera in settings.cameras.items():
         rate = f"at most {camera.max_fps:g} fps" if camera.max_fps else "every frame"
         state = rate if camera.enabled else "disabled"
-        lines.append(f"camera   {name}: {redact(camera.url.get_secret_value())} ({state})")
+        model = f", {settings.bundle_of(name)}" if len(settings.bundles) > 1 else ""
+        lines.append(f"camera   {name}: {redact(camera.url.get_secret_value())} ({state}{model})")
+    for name, classifier in settings.classifiers.items():
+        objects, cameras = ", ".join(classifier.objects or ["all"]), ", ".join(classifier.cameras or ["all cameras"])
+        lines.append(f"classify {name}: {objects} of {cameras}, {settings.classifier_bundle(name)}")
     return lines
 
 

@@ -6,6 +6,9 @@ A message says what is wrong *and* what to do about it; it never holds a passwor
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import Iterator
+
 __all__ = [
     "BuildError",
     "BundleError",
@@ -17,6 +20,7 @@ __all__ = [
     "ModelError",
     "SightdError",
     "SourceError",
+    "naming",
 ]
 
 
@@ -58,3 +62,12 @@ class CalibrationError(SightdError):
 
 class DisagreementError(SightdError):
     """The bundle was written, but with float: no INT8 engine could be shown to agree with the model."""
+
+
+@contextmanager
+def naming(whose: str) -> Iterator[None]:
+    """An :class:`EngineError` on its way out says whose engine it was."""
+    try:
+        yield
+    except EngineError as error:
+        raise EngineError(f"{whose}: {error}") from error

@@ -7,12 +7,13 @@ pixels" are those of the camera's picture, "input pixels" those of the engine's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Tuple
+from itertools import compress
+from typing import List, Mapping, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "Candidates", "Detections", "Frame", "Image", "InputSpec", "Placement"]
+__all__ = ["Attribute", "Batch", "Candidates", "Detections", "Frame", "Image", "InputSpec", "Placement"]
 
 #: A picture as OpenCV has it: [height, width, 3] uint8, BGR.
 Image = NDArray[np.uint8]
@@ -73,6 +74,14 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """What a classifier says of one object."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Detections:
     """The objects of one frame after NMS, best first."""
 
@@ -82,9 +91,16 @@ class Detections:
     scores: NDArray[np.float32]
     #: [N] int32, indices into the bundle's labels.
     classes: NDArray[np.int32]
+    #: Of each object by classifier; () where no classifier was asked about this frame.
+    attributes: Tuple[Mapping[str, Attribute], ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def where(self, keep: NDArray[np.bool_]) -> Detections:
+        """Those objects for which *keep* ([N] bool) is true."""
+        attributes = tuple(compress(self.attributes, keep.tolist()))
+        return Detections(self.boxes[keep], self.scores[keep], self.classes[keep], attributes)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sightd.errors import ModelError
 from .base import Anchors, Head, Signature
 from .boxes_scores import BoxesScoresHead
 from .centernet import CenterNetHead
+from .classifier import ClassifierHead
 from .detr import DetrHead
 from .detr_postprocessed import DetrPostprocessedHead
 from .end_to_end import EndToEndHead
@@ -44,6 +45,7 @@ _HEADS: Tuple[Type[Head], ...] = (
     SsdHead,
     TfDetectionsHead,
     NmsHead,
+    ClassifierHead,
     BoxesScoresHead,
 )
 

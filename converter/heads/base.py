@@ -9,7 +9,7 @@ from typing import ClassVar, FrozenSet, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sightd.bundle import OutputSpec
+from sightd.bundle import OutputSpec, Profile
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
@@ -65,6 +65,9 @@ class Head(ABC):
     options: ClassVar[Tuple[str, ...]] = ()
     #: Any family's outputs may look so: recognised only where no other family fits.
     general: ClassVar[bool] = False
+
+    #: Largest batch that engines are built for.
+    max_batch: ClassVar[int] = Profile().max
 
     #: Input pixels.
     width: int

@@ -1,4 +1,4 @@
-"""Models of the YOLO family that do something else than detect: told by what leaves them, refused with a way out."""
+"""Models of the YOLO family for masks, key points, rotated boxes: told by what leaves them, refused with a way out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ _OTHERS = {
     "segment": "a segmentation model, whose masks sightd can't use",
     "pose": "a pose model, whose key points sightd can't use",
     "obb": "a model of rotated boxes, which sightd can't use",
-    "classify": "a classifier, which finds no boxes",
 }
 #: x, y and visibility of the 17 key points of COCO.
 _KEY_POINTS = 3 * 17

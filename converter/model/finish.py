@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sightd.bundle import Profile
 from sightd.errors import ModelError
 from sightd.types import InputSpec
 
@@ -87,7 +86,7 @@ def finish(
     for note in notes:
         _log.warning("%s", note)
     fixed = batched.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    return FinishedModel(batched, spec, chosen, names, kept, fixed or Profile().max, tuple(notes))
+    return FinishedModel(batched, spec, chosen, names, kept, fixed or chosen.max_batch, tuple(notes))
 
 
 def _signature(model: onnx.ModelProto, outputs: Sequence[NDArray[np.generic]], width: int, height: int) -> Signature:

@@ -14,7 +14,7 @@ from sightd.errors import ModelError
 from sightd.types import InputSpec
 
 from .graph import metadata, model_input
-from .ultralytics import metadata_size
+from .ultralytics import metadata_size, metadata_spec
 
 __all__ = ["INPUT_SPEC_KEY", "PRESETS", "input_size", "resolve_spec"]
 
@@ -58,6 +58,13 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     "ssd-pytorch": {"resize": "stretch", "channel_order": "rgb", "mean": (127, 127, 127), "std": (128, 128, 128)},
     # The graph does the rest.
     "tf-detections": {"resize": "stretch", "channel_order": "rgb"},
+    "classifier": {
+        "resize": "stretch",
+        "channel_order": "rgb",
+        "scale": 1 / 255,
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    },
     "nms": _LETTERBOX,
     "boxes-scores": _LETTERBOX,
 }
@@ -86,7 +93,7 @@ def resolve_spec(model: onnx.ModelProto, preset: str, overrides: Mapping[str, ob
     :raises ModelError: a field that does not exist or a value that it can't have.
     """
     width, height, layout = input_size(model, overrides)
-    metadata = _metadata_spec(model)
+    metadata = {**metadata_spec(model), **_metadata_spec(model)}
     fields = {**PRESETS[preset], **metadata, **overrides, "width": width, "height": height}
     _check_names(fields)
     if fields.setdefault("layout", layout) != layout:

@@ -12,19 +12,19 @@ from sightd.errors import ModelError
 from ..heads.tasks import refusal
 from .graph import metadata
 
-__all__ = ["check_metadata", "literal", "metadata_size"]
+__all__ = ["check_metadata", "literal", "metadata_size", "metadata_spec"]
 
-_AUTHOR = "Ultralytics"
+_AUTHOR, _CLASSIFY = "Ultralytics", "classify"
 _MAX_BYTES = 1 << 20
 
 
 def check_metadata(model: onnx.ModelProto, width: int, height: int) -> None:
-    """Hold the metadata against a detector with an input of that size.
+    """Hold the metadata against a detector or classifier with an input of that size.
 
     :raises ModelError: the model is for another task, or its stride does not divide the size.
     """
     task = metadata(model, "task")
-    if task not in (None, "detect") and metadata(model, "author") == _AUTHOR:
+    if task not in (None, "detect", _CLASSIFY) and metadata(model, "author") == _AUTHOR:
         raise ModelError(f"by its metadata {refusal(str(task))}")
     stride = literal(model, "stride")
     if isinstance(stride, int) and stride > 0 and (width % stride or height % stride):
@@ -42,6 +42,13 @@ def metadata_size(model: onnx.ModelProto) -> Mapping[str, int]:
     if not isinstance(sides, (list, tuple)) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
         return {}
     return {"width": sides[1], "height": sides[0]}
+
+
+def metadata_spec(model: onnx.ModelProto) -> Mapping[str, object]:
+    """Fields of InputSpec: its classifiers are trained without the mean and deviation that others have."""
+    if metadata(model, "task") == _CLASSIFY and metadata(model, "author") == _AUTHOR:
+        return {"mean": (0, 0, 0), "std": (1, 1, 1)}
+    return {}
 
 
 def literal(model: onnx.ModelProto, key: str) -> Optional[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -23,8 +24,18 @@ AREA = Area("engine")
 _TRIAL_S = 13.0
 
 
-def check(machine: Machine, folder: Path, settings: EngineSettings, service: Account) -> Iterator[Finding]:
-    """From the manifest to a picture through the engine, which runs in a process of its own."""
+def check(
+    machine: Machine, folder: Path, settings: EngineSettings, service: Account, label: str = ""
+) -> Iterator[Finding]:
+    """From the manifest to a picture through the engine, which runs in a process of its own.
+
+    :param label: tells the findings from those about another bundle.
+    """
+    for finding in _check(machine, folder, settings, service):
+        yield replace(finding, name=f"{finding.name}{label}")
+
+
+def _check(machine: Machine, folder: Path, settings: EngineSettings, service: Account) -> Iterator[Finding]:
     convert = f"sightd convert MODEL --calibration DIR --out {folder}"
     try:
         bundle = open_bundle(machine.path(folder))

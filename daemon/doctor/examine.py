@@ -7,7 +7,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from sightd.errors import ConfigError
 from sightd.settings import Settings, load_settings
@@ -21,6 +21,7 @@ from . import (
     hardware,
     libraries,
     memory,
+    models,
     opencv,
     permissions,
     power,
@@ -90,13 +91,26 @@ def _checks_of_settings(machine: Machine, settings: Settings, config: Path) -> L
     return [
         Check(permissions.AREA, partial(permissions.check, machine, settings, config, account)),
         Check(disk.AREA, partial(disk.check, machine, settings.calibration, settings.bundle)),
-        Check(engine.AREA, partial(engine.check, machine, settings.bundle, settings.engine, account)),
+        *(
+            Check(
+                engine.AREA,
+                partial(engine.check, machine, Path(bundle), settings.engine, account, label),
+                f"check{label}",
+            )
+            for bundle, label in _labelled(settings.bundles).items()
+        ),
+        Check(models.AREA, partial(models.check, machine, settings)),
         Check(broker.AREA, partial(broker.check, settings)),
         *(
             Check(cameras.AREA, partial(cameras.check, name, camera, config, settings.bundle), name)
             for name, camera in settings.cameras.items()
         ),
     ]
+
+
+def _labelled(bundles: List[str]) -> Dict[str, str]:
+    """What is put behind the findings about each; nothing where there is one."""
+    return {bundle: f" of {bundle}" if len(bundles) > 1 else "" for bundle in bundles}
 
 
 class _Running:

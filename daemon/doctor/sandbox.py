@@ -46,12 +46,13 @@ def check(machine: Machine, settings: Settings, unit: Dict[str, str]) -> Iterato
 def _hidden(settings: Settings, unit: Dict[str, str]) -> Iterator[Finding]:
     closed = [*_HOMES] if unit.get("ProtectHome") in ("yes", "tmpfs") else []
     closed += _TEMPORARY if unit.get("PrivateTmp") == "yes" else []
-    paths = {"the bundle": str(settings.bundle)}
+    bundles = settings.bundles
+    paths = {f"bundle {bundle}" if len(bundles) > 1 else "the bundle": bundle for bundle in bundles}
     for name, camera in settings.cameras.items():
         paths[f"camera {name}"] = camera.url.get_secret_value()
     for name, path in paths.items():
         if any(path.startswith(f"{folder}/") for folder in closed):
-            place = "/opt/sightd/bundles" if name == "the bundle" else "/var/lib/sightd"
+            place = "/opt/sightd/bundles" if path in bundles else "/var/lib/sightd"
             yield _service.problem(
                 name,
                 f"the unit does not let the daemon see {path}",

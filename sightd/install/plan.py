@@ -54,7 +54,7 @@ def plan_install(layout: Layout, machine: Machine, source: Optional[str] = None,
     units = [*_units(layout, machine, settings)]
     if trouble and machine.service and machine.service.active and (swap or units):
         raise ConfigError(f"{trouble}\nthe service could not be started again with these settings; mend them first")
-    ready = settings is not None and (settings.bundle / "manifest.json").is_file()
+    ready = settings is not None and not _without_manifest(settings)
     changes = [
         *_account(layout, machine),
         *_folders(layout),
@@ -199,10 +199,15 @@ def _next_steps(
     if settings is None:
         yield f"{trouble}\nnext: sudoedit {layout.config}; sightd check-config; sudo sightd install"
     elif not ready:
-        yield (
-            f"{settings.bundle} holds no bundle yet; next: sudo sightd capture; sudo sightd convert MODEL "
-            f"--calibration {settings.calibration.folder} --out {settings.bundle}; sudo systemctl start sightd"
-        )
+        for bundle in _without_manifest(settings):
+            yield (
+                f"{bundle} holds no bundle yet; next: sudo sightd capture; sudo sightd convert MODEL "
+                f"--calibration {settings.calibration.folder} --out {bundle}; sudo systemctl start sightd"
+            )
+
+
+def _without_manifest(settings: Settings) -> List[str]:
+    return [bundle for bundle in settings.bundles if not (Path(bundle) / "manifest.json").is_file()]
 
 
 def _packaged(name: str) -> str:

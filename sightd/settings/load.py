@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError
 from ..redact import redact
-from .models import CameraSettings, Settings
+from .models import CameraSettings, ClassifierSettings, Settings
 from .strict_yaml import Document, KeyPath, Problem, read_document
 
 __all__ = ["load_settings", "parse_settings"]
@@ -125,6 +125,8 @@ def _message(error: Mapping[str, Any], path: KeyPath) -> str:
 def _keys_at(path: KeyPath) -> List[str]:
     if path[:1] == ("cameras",):
         return list(CameraSettings.model_fields)
+    if path[:1] == ("classifiers",):
+        return list(ClassifierSettings.model_fields)
     model: Type[BaseModel] = Settings
     for key in path:
         model = model.model_fields[str(key)].annotation  # type: ignore[assignment] # a section's is its model

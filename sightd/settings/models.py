@@ -5,6 +5,8 @@ The sentences are the comments of config/sightd.yaml and the hover texts of conf
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 import socket
 from pathlib import Path
@@ -15,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 from .camera_url import takes_password, with_password
 from .masks import Masks
 from .secrets import read_secret
-from .values import CameraName, FilePath, Host, NodeName, Text, TopicPrefix, Url
+from .values import CameraName, ClassifierName, FilePath, Host, NodeName, Text, TopicPrefix, Url
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -23,6 +25,7 @@ __all__ = [
     "CalibrationSettings",
     "CameraDefaults",
     "CameraSettings",
+    "ClassifierSettings",
     "EngineSettings",
     "MqttSettings",
     "Settings",
@@ -174,9 +177,28 @@ class AgreementSettings(_Section):
     min_camera_recall: float = Field(default=0.85, ge=0, le=1, description="Recall on every such camera")
 
 
+class ClassifierSettings(_Section):
+    """A second model, which looks closer at what the cameras' models have found."""
+
+    bundle: FilePath = Field(description="Folder that sightd convert wrote the classifier to")
+    # Not "on", which YAML 1.1 reads as true.
+    objects: Optional[List[Text]] = Field(
+        default=None, min_length=1, description="Labels of the objects to look at; null: all that are reported"
+    )
+    min_score: float = Field(default=0.5, ge=0, le=1, description="Lowest score to report")
+    min_size: int = Field(default=24, ge=1, description="Pixels that the object's shorter side must have")
+    max_per_frame: int = Field(default=8, ge=1, description="Most objects a frame to look at, the largest first")
+    cameras: Optional[List[CameraName]] = Field(
+        default=None, min_length=1, description="Cameras whose objects to look at; null: all"
+    )
+
+
 class CameraDefaults(_Section):
     """What every camera starts from."""
 
+    bundle: Optional[FilePath] = Field(
+        default=None, description="Folder of the model that looks at the camera; null: the bundle above"
+    )
     max_fps: float = Field(default=10.0, ge=0, description="Most frames a second to look at; 0: every frame")
     min_score: Optional[float] = Field(
         default=None, ge=0, le=1, description="Lowest score to report; null: the bundle's"
@@ -261,6 +283,11 @@ class Settings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe messages to log"
     )
+    classifiers: Dict[ClassifierName, ClassifierSettings] = Field(
+        default={},
+        description="Second models by name, for attributes of what was found: type: {bundle: PATH, objects: [car]}",
+        json_schema_extra={"additionalProperties": False},
+    )
     camera_defaults: CameraDefaults = Field(
         default=CameraDefaults(), description="What every camera starts from; each may set any of these keys for itself"
     )
@@ -281,6 +308,35 @@ class Settings(_Section):
         merged = {name: _overlaid(common, own) for name, own in data["cameras"].items()}
         return {**data, "cameras": merged}
 
+    @model_validator(mode="after")
+    def _classifiers_have_cameras(self) -> Settings:
+        owners: Dict[str, str] = {}
+        for name, classifier in self.classifiers.items():
+            for camera in classifier.cameras or ():
+                if camera not in self.cameras:
+                    near = difflib.get_close_matches(camera, self.cameras, 1)
+                    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(self.cameras)}"
+                    raise ValueError(f"classifiers.{name}.cameras: there is no camera '{camera}'; {hint}")
+            other = owners.setdefault(_folder(classifier.bundle), name)
+            if other != name:
+                raise ValueError(f"classifiers.{name}.bundle: is that of {other}; list all its objects there")
+        return self
+
+    def bundle_of(self, camera: str) -> str:
+        """Folder of the model that looks at *camera*; the same text for the same folder."""
+        return _folder(self.cameras[camera].bundle or self.bundle)
+
+    def classifier_bundle(self, name: str) -> str:
+        """Folder of the classifier *name*, likewise."""
+        return _folder(self.classifiers[name].bundle)
+
+    @property
+    def bundles(self) -> List[str]:
+        """Folders of all models that are loaded, each once: those of the enabled cameras, then the classifiers'."""
+        detectors = {self.bundle_of(name): None for name, camera in self.cameras.items() if camera.enabled}
+        first = {folder: None for folder in detectors if folder == _folder(self.bundle)}
+        return list({**first, **detectors, **{self.classifier_bundle(name): None for name in self.classifiers}})
+
     @property
     def node_name(self) -> str:
         """The name of this box in topics."""
@@ -300,6 +356,10 @@ class Settings(_Section):
 def json_schema() -> Dict[str, Any]:
     """The JSON Schema of the file, for editors: the content of config/sightd.schema.json."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+
+
+def _folder(path: Path) -> str:
+    return os.path.normpath(path)
 
 
 def _overlaid(common: Dict[str, Any], own: Any) -> Any:

@@ -12,13 +12,14 @@ from typing_extensions import Annotated
 
 from .camera_url import normalise
 
-__all__ = ["CameraName", "FilePath", "Host", "NodeName", "Text", "TopicPrefix", "Url"]
+__all__ = ["CameraName", "ClassifierName", "FilePath", "Host", "NodeName", "Text", "TopicPrefix", "Url"]
 
 #: Topic levels beside the cameras' (see daemon.topics): no camera may take one of them.
 RESERVED_NAMES = ("available", "config", "events", "info", "stats", "status")
 
 _NODE = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _CAMERA = rf"(?!(?:{'|'.join(RESERVED_NAMES)})$)[a-z0-9][a-z0-9_-]{{0,31}}"
+_CLASSIFIER = r"[a-z0-9][a-z0-9_-]{0,31}"
 _LEVEL = r"[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]*"
 _TOPIC = f"{_LEVEL}(?:/{_LEVEL})*"
 
@@ -81,4 +82,14 @@ CameraName = Annotated[
         )
     ),
     WithJsonSchema({"type": "string", "pattern": f"^{_CAMERA}$"}),
+]
+ClassifierName = Annotated[
+    str,
+    AfterValidator(
+        _matching(
+            _CLASSIFIER,
+            "a classifier's name is 1 to 32 lower-case letters, digits, _ and -, beginning with a letter or digit",
+        )
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{_CLASSIFIER}$"}),
 ]

@@ -6,10 +6,11 @@ from typing import Dict, Mapping
 
 import onnx
 import pytest
+from onnx import helper
 
 from converter.model.finish import finish
 from sightd.errors import ModelError
-from tests.parts.models import HEIGHT, WIDTH
+from tests.parts.models import HEIGHT, WIDTH, classifier
 from tests.parts.yolo_models import yolov8
 
 # Of an export by Ultralytics 8.4, but for names and size.
@@ -73,13 +74,22 @@ def test_a_size_that_the_stride_does_not_divide_is_told_with_one_that_it_does() 
         ("segment", "by its metadata this is a segmentation model, .* trained for the task detect"),
         ("pose", "this is a pose model"),
         ("obb", "this is a model of rotated boxes"),
-        ("classify", "this is a classifier"),
         ("depth", "this is a model for the task depth"),
     ],
 )
 def test_another_task_is_refused(task: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         finish(exported(task=task))
+
+
+def test_a_classifier_says_that_its_pictures_have_neither_mean_nor_deviation() -> None:
+    model = classifier()
+    plain = finish(model, labels=["a", "b", "c"]).spec
+    helper.set_model_props(model, {"author": "Ultralytics", "task": "classify", "names": "{0: 'a', 1: 'b', 2: 'c'}"})
+    made = finish(model)
+    assert (made.head.family, made.labels) == ("classifier", ["a", "b", "c"])
+    assert (made.spec.mean, made.spec.std) == ((0, 0, 0), (1, 1, 1))
+    assert plain.mean != made.spec.mean
 
 
 @pytest.mark.parametrize("changes", [{"task": "object-detection", "author": "somebody"}, {"stride": "[8, 16]"}])

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from daemon import collector as module
+from daemon.batches import Inferred
 from daemon.collector import Collector
 from daemon.messages import CalibrationStats, ConfigMessage, StatsMessage
-from daemon.pipeline import Inferred
-from daemon.plan import Collection, Plan, Rule
+from daemon.plan import Collection, Plan
+from daemon.rules import Rule
 from daemon.threads import StageThread
 from sightd.calibration_entries import Entry, read_entries, read_image
 from sightd.calibration_set import CalibrationSet
@@ -43,7 +44,7 @@ def batch(camera: str, seed: int, seconds: float, objects: int = 0) -> tuple[Inf
     nothing = Candidates(np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int32))
     boxes, scores = np.zeros((objects, 4), np.float32), np.full(objects, 0.9, np.float32)
     found = Detections(boxes, scores, np.zeros(objects, np.int32))
-    return Inferred(Batch([frame], [Placement(1.0, 1.0, 0.0, 0.0, 96, 96)]), nothing, 0.0, 0.0, 0.0), [found]
+    return Inferred("", Batch([frame], [Placement(1.0, 1.0, 0.0, 0.0, 96, 96)]), nothing, 0.0, 0.0, 0.0), [found]
 
 
 def wait_until(holds: Callable[[], bool], deadline_s: float = 15.0) -> None:
@@ -57,7 +58,7 @@ class Running:
     """A collector on its own thread, with a plan that a test may replace."""
 
     def __init__(self, folder: Path, rules: dict[str, Rule], interval_s: float = 60.0) -> None:
-        self.plan = Plan({}, rules, collection=Collection(folder, 100, 1 << 30, 0.0, interval_s))
+        self.plan = Plan({}, rules, {}, collection=Collection(folder, 100, 1 << 30, 0.0, interval_s))
         self.collector = Collector(lambda: self.plan)
 
     def sees(self, camera: str, seed: int, seconds: float, objects: int = 0) -> None:
@@ -120,7 +121,7 @@ def test_a_camera_that_is_gone_or_has_new_masks_by_the_time_of_writing_is_treate
     it.collector._follow_plan()
     it.sees("yard", 1, 0)
     it.sees("gate", 2, 0)
-    it.plan = Plan({}, {"yard": Rule(0.5, masks=(LEFT_HALF,))}, collection=it.plan.collection)
+    it.plan = Plan({}, {"yard": Rule(0.5, masks=(LEFT_HALF,))}, {}, collection=it.plan.collection)
     it.collector._step()
     it.collector._step()
     it.collector._close()
@@ -216,7 +217,7 @@ def test_frames_that_are_too_old_go_while_it_runs(tmp_path: Path) -> None:
         it.waits_for("on")
         it.sees("yard", 1, 0)
         wait_until(lambda: it.stats.frames == 1)
-        it.plan = Plan({}, it.plan.rules, collection=Collection(tmp_path / "set", 100, 1 << 30, 0.5, 60.0))
+        it.plan = Plan({}, it.plan.rules, {}, collection=Collection(tmp_path / "set", 100, 1 << 30, 0.5, 60.0))
         wait_until(lambda: it.stats.state == "on" and it.stats.frames == 0)
     with pytest.raises(CalibrationError, match="holds no frame"):
         read_entries(tmp_path / "set")
@@ -225,7 +226,7 @@ def test_frames_that_are_too_old_go_while_it_runs(tmp_path: Path) -> None:
 def test_switched_off_it_lets_others_write(tmp_path: Path) -> None:
     with running(tmp_path / "set") as it:
         it.waits_for("on")
-        it.plan = Plan({}, it.plan.rules)
+        it.plan = Plan({}, it.plan.rules, {})
         it.waits_for("off")
         CalibrationSet(tmp_path / "set", 10, 1 << 30).close()
         it.sees("yard", 1, 0)

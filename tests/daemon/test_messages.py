@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -12,14 +13,17 @@ import pytest
 from ruamel.yaml import YAML
 
 from daemon import messages
+from daemon.batches import StageTimes
 from daemon.messages import (
     CalibrationStats,
     CameraStats,
+    ClassifierStats,
     ConfigMessage,
     DetectionsMessage,
     EngineInfo,
     EngineStats,
     InfoMessage,
+    ModelInfo,
     PublisherStats,
     QueueStats,
     StatsMessage,
@@ -27,26 +31,30 @@ from daemon.messages import (
     encode_detections,
 )
 from daemon.outbox import Message
-from daemon.pipeline import StageTimes
 from daemon.topics import Topics
-from sightd.types import Detections, Frame
+from sightd.types import Attribute, Detections, Frame
 
 DOCS = Path(__file__).parents[2] / "docs"
 LABELS = ["person", "car"]
 TIMES = StageTimes(decode_s=0.002, wait_s=0.0105, resize_s=0.0004, infer_s=0.02, post_s=0.0012345)
+ENGINE = EngineInfo(kind="onnxruntime", precision="int8", sha256="0f" * 32)
 INFO = InfoMessage(
     version="0.1.0",
     node="porch",
     model="yolox_nano.onnx",
-    engine=EngineInfo(kind="onnxruntime", precision="int8", sha256="0f" * 32),
+    engine=ENGINE,
     labels=LABELS,
     cameras=["gate", "yard"],
+    models=[ModelInfo("/opt/b", "yolox_nano.onnx", ENGINE, LABELS, ["gate"], "")],
+    classifiers={"type": ModelInfo("/opt/c", "types.onnx", ENGINE, ["van", "suv"], ["gate"], "an earlier one serves")},
 )
 STATS = StatsMessage(
     uptime_s=12.5,
     boot_id="a1b2c3d4",
     cameras={"gate": CameraStats("online", 14.9, 200, 3, 197), "yard": CameraStats("disabled", 0.0, 0, 0, 0)},
     engine=EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5),
+    models={"/opt/b": EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5)},
+    classifiers={"type": ClassifierStats(crops=40, skipped=2)},
     queue=QueueStats(depth=0, dropped=0),
     publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1, denied=0, last_denial=""),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
@@ -58,6 +66,11 @@ def detections(*rows: List[float]) -> Detections:
     """Each row is x1, y1, x2, y2, score, class."""
     table = np.array(rows, np.float32).reshape(-1, 6)
     return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int32))
+
+
+CLASSIFIED = replace(
+    detections([10, 20, 110, 720, 0.9, 1], [1, 2, 3, 4, 0.8, 0]), attributes=({"type": Attribute("van", 0.75)}, {})
+)
 
 
 def encoded(found: Detections, **changes: Any) -> bytes:
@@ -99,12 +112,27 @@ def test_detections_are_rounded_and_complete() -> None:
         "published_at": 1700000000.156,
         "width": 1280,
         "height": 720,
-        "latency_ms": {"decode": 2.0, "wait": 10.5, "resize": 0.4, "infer": 20.0, "post": 1.23, "total": 34.13},
+        "latency_ms": {
+            "decode": 2.0,
+            "wait": 10.5,
+            "resize": 0.4,
+            "infer": 20.0,
+            "post": 1.23,
+            "classify": 0.0,
+            "total": 34.13,
+        },
         "objects": [
             {"label": "car", "score": 0.912, "box": [10.0, 20.1, 110.1, 720], "box_norm": [0.0078, 0.0279, 0.086, 1]},
             {"label": "person", "score": 0.5, "box": [0, 0, 1280, 360], "box_norm": [0, 0, 1, 0.5]},
         ],
     }
+
+
+def test_what_classifiers_say_is_told_of_the_object_and_of_no_other() -> None:
+    car, person = json.loads(encoded(CLASSIFIED))["objects"]
+    assert car["attributes"] == {"type": {"label": "van", "score": 0.75}}
+    assert "attributes" not in person
+    assert CLASSIFIED.where(np.array([False, True])).attributes == ({},)
 
 
 def test_no_number_is_written_with_float32_noise() -> None:
@@ -148,6 +176,7 @@ def test_a_consumer_can_decode_into_the_same_type() -> None:
     [
         ("detections", encoded(detections([10, 20, 110, 720, 0.9, 1]))),
         ("detections", encoded(detections())),
+        ("detections", encoded(CLASSIFIED)),
         ("info", encode(INFO)),
         ("stats", encode(STATS)),
         ("config", encode(ConfigMessage(1700000000.1, "refused", "sightd.yaml:3: cameras: is missing"))),
@@ -188,14 +217,20 @@ def test_the_document_refuses_what_we_never_send() -> None:
         ("Object", messages.DetectedObject),
         ("Latency", messages.LatencyMs),
         ("Info", InfoMessage),
+        ("Engine", EngineInfo),
+        ("Model", ModelInfo),
         ("Config", ConfigMessage),
         ("Stats", StatsMessage),
         ("CameraStats", CameraStats),
+        ("EngineStats", EngineStats),
+        ("ClassifierStats", ClassifierStats),
     ],
 )
 def test_the_document_has_exactly_our_fields(schema: str, struct: Any) -> None:
     documented = schema_of(schema)
-    assert sorted(documented["properties"]) == sorted(documented["required"]) == sorted(struct.__struct_fields__)
+    left_out = set(struct.__struct_fields__[-1:]) if struct.__struct_config__.omit_defaults else set()
+    assert sorted(documented["properties"]) == sorted(struct.__struct_fields__)
+    assert set(documented["required"]) == set(struct.__struct_fields__) - left_out
     assert documented["additionalProperties"] is False
 
 

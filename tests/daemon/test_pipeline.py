@@ -6,14 +6,19 @@ import queue
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 import pytest
 
-from daemon.pipeline import Inferred, analyse, infer
-from daemon.plan import Plan, Rule
+from daemon.batches import Inferred
+from daemon.classifiers import Classifiers
+from daemon.counters import Counters
+from daemon.lanes import Lane
+from daemon.pipeline import analyse, infer
+from daemon.plan import Plan, Suppression
 from daemon.progress import Progress
+from daemon.rules import Rule
 from daemon.slots import FrameSlots
 from sightd.engines import Engine, Slot, Ticket
 from sightd.engines.onnxruntime import OnnxRuntimeEngine
@@ -37,8 +42,13 @@ def stop_after(looks: int) -> Callable[[], bool]:
     return lambda: next(answers, True)
 
 
-def plan(**changes: Any) -> Plan:
-    return Plan(**{"cameras": {}, "rules": {"a": Rule(0.5)}, "max_objects": 10, **changes})
+def plan(max_objects: int = 10) -> Plan:
+    """One model, "m", for all cameras."""
+    return Plan({}, {"a": Rule(0.5, bundle="m")}, {"m": Suppression(0.5, max_objects=max_objects)})
+
+
+def lane(engine: Engine, progress: Optional[Progress] = None) -> Lane:
+    return Lane("m", engine, Classifiers({}, Counters()), progress or Progress())
 
 
 def drained(results: queue.Queue[Optional[Inferred]]) -> List[Inferred]:
@@ -49,7 +59,7 @@ def test_frames_of_several_cameras_share_batches_no_larger_than_the_engine_takes
     slots, results = FrameSlots(), queue.Queue()
     for camera in "abc":
         slots.put(frame(camera, 0))
-    infer(slots, engine, results, stop_after(2), Progress())
+    infer(slots, [lane(engine)], plan, results, stop_after(2))
     assert [[f.camera for f in r.batch.frames] for r in drained(results)] == [["a", "b"], ["c"]]
 
 
@@ -59,14 +69,14 @@ def test_the_next_batch_is_submitted_before_the_last_is_collected() -> None:
     for camera in "abc":
         slots.put(frame(camera, 0))
     with _Recording(log) as engine:
-        infer(slots, engine, results, stop_after(3), Progress())
+        infer(slots, [lane(engine)], plan, results, stop_after(3))
     assert log == ["submit 0", "submit 1", "collect 0", "submit 2", "collect 1", "collect 2"]
 
 
 def test_a_batch_under_way_is_finished_when_the_service_stops(engine: StubEngine) -> None:
     slots, results = FrameSlots(), queue.Queue()
     slots.put(frame("a", 0))
-    infer(slots, engine, results, stop_after(2), Progress())
+    infer(slots, [lane(engine)], plan, results, stop_after(2))
     assert [r.batch.frames[0].camera for r in drained(results)] == ["a"]
 
 
@@ -75,7 +85,7 @@ def test_an_engine_that_fails_ends_the_loop_with_its_error(engine: StubEngine) -
     slots.put(frame("a", 0))
     engine.close()  # a closed engine takes no batch
     with pytest.raises(RuntimeError):
-        infer(slots, engine, queue.Queue(), lambda: False, Progress())
+        infer(slots, [lane(engine)], plan, queue.Queue(), lambda: False)
 
 
 def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path: Path) -> None:
@@ -84,7 +94,7 @@ def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path
     slots, results = FrameSlots(), queue.Queue()
     slots.put(frame("a", 5, picture))
     with OnnxRuntimeEngine(bright_quadrants(tmp_path / "e.onnx", SPEC), SPEC, threads=1) as engine:
-        infer(slots, engine, results, stop_after(1), Progress())
+        infer(slots, [lane(engine)], plan, results, stop_after(1))
     seen: List[Tuple[Inferred, List[Detections]]] = []
     results.put(None)
     analyse(results, plan, lambda *found: seen.append(found), Progress())
@@ -102,7 +112,7 @@ def test_detections_arrive_in_source_pixels_with_the_time_of_each_stage(tmp_path
 def test_a_plan_that_was_replaced_holds_from_the_next_batch_on(engine: StubEngine) -> None:
     slots, results = FrameSlots(), queue.Queue()
     slots.put(frame("a", 0))
-    infer(slots, engine, results, stop_after(1), Progress())
+    infer(slots, [lane(engine)], plan, results, stop_after(1))
     (inferred,) = drained(results)
     plans = iter([plan(max_objects=3), plan(max_objects=1)])
     for item in (inferred, inferred, None):
@@ -115,7 +125,7 @@ def test_a_plan_that_was_replaced_holds_from_the_next_batch_on(engine: StubEngin
 def test_both_loops_hold_work_only_while_they_have_some(engine: StubEngine) -> None:
     slots, results, progress = FrameSlots(), queue.Queue(), Progress()
     slots.put(frame("a", 0))
-    infer(slots, engine, results, stop_after(1), progress)
+    infer(slots, [lane(engine, progress)], plan, results, stop_after(1))
     assert progress.held_s() == 0
     results.put(None)
     held: List[float] = []
@@ -133,7 +143,7 @@ def test_an_engine_that_hangs_is_held_work() -> None:
     slots, progress, asked = FrameSlots(), Progress(), threading.Event()
     slots.put(frame("a", 0))
     with _Hanging(asked) as engine:
-        loop = threading.Thread(target=infer, args=[slots, engine, queue.Queue(), asked.is_set, progress])
+        loop = threading.Thread(target=infer, args=[slots, [lane(engine, progress)], plan, queue.Queue(), asked.is_set])
         loop.start()
         assert asked.wait(5)
         time.sleep(0.05)

@@ -4,20 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from daemon.plan import CameraPlan, Collection, Plan, Rule, plan_for
+from daemon.plan import CameraPlan, Collection, Plan, Suppression, plan_for
+from daemon.rules import Rule
 from sightd.errors import ConfigError
 from sightd.settings import parse_settings
 from tests.parts.daemon import MANIFEST
 
+DEFAULT = "/opt/sightd/bundles/default"
+
 
 def planned(text: str) -> Plan:
-    return plan_for(parse_settings(text.encode(), Path("/etc/sightd/sightd.yaml")), MANIFEST)
+    return plan_for(parse_settings(text.encode(), Path("/etc/sightd/sightd.yaml")), {DEFAULT: MANIFEST})
 
 
 def test_what_the_settings_leave_open_is_the_models() -> None:
     plan = planned("cameras: {yard: {url: rtsp://h/1}}")
-    assert plan.rules == {"yard": Rule(0.25, None)}
-    assert (plan.nms_iou, plan.max_objects, plan.min_score) == (0.6, 100, 0.25)
+    assert plan.rules == {"yard": Rule(0.25, None, bundle=DEFAULT)}
+    assert plan.models == {DEFAULT: Suppression(min_score=0.25, iou=0.6, max_objects=100)}
 
 
 def test_each_camera_has_its_own_rule_and_the_lowest_score_is_that_of_all() -> None:
@@ -25,8 +28,11 @@ def test_each_camera_has_its_own_rule_and_the_lowest_score_is_that_of_all() -> N
         "nms_iou: 0.3\ncameras:\n  yard: {url: rtsp://h/1, labels: [dog, person], min_score: 0.5}\n"
         "  gate: {url: rtsp://h/2, max_fps: 5, min_score: 0.1}\n"
     )
-    assert plan.rules == {"yard": Rule(0.5, frozenset({0, 2})), "gate": Rule(0.1)}
-    assert (plan.nms_iou, plan.min_score) == (0.3, 0.1)
+    assert plan.rules == {
+        "yard": Rule(0.5, frozenset({0, 2}), bundle=DEFAULT),
+        "gate": Rule(0.1, bundle=DEFAULT),
+    }
+    assert plan.models == {DEFAULT: Suppression(min_score=0.1, iou=0.3)}
     assert plan.cameras["gate"] == CameraPlan("rtsp://h/2", 5.0, "live", True)
 
 
@@ -49,7 +55,7 @@ def test_with_every_camera_disabled_there_is_nothing_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("persom", "did you mean 'person'"), ("zebra", "it has: person, car, dog")]
+    ("wrong", "hint"), [("persom", "did you mean 'person'"), ("zebra", "there are: person, car, dog")]
 )
 def test_a_label_that_the_model_does_not_have_is_an_error_with_a_hint(wrong: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"cameras.yard.labels.*{hint}"):

@@ -16,7 +16,7 @@ BASE = "cameras: {yard: {url: rtsp://u:canary@h/1}, gate: {url: rtsp://h/2}}\n"
 
 def both(text: str) -> Tuple[Settings, Plan]:
     settings = parse_settings(text.encode(), Path("/etc/sightd/sightd.yaml"))
-    return settings, plan_for(settings, MANIFEST)
+    return settings, plan_for(settings, dict.fromkeys(settings.bundles, MANIFEST))
 
 
 def step(before: str, after: str) -> ConfigMessage:
@@ -66,6 +66,20 @@ def test_a_cameras_masks_are_applied() -> None:
     told = step(BASE, masked)
     assert (told.result, told.changed) == ("applied", ["gate"])
     assert both(BASE)[1].cameras == both(masked)[1].cameras, "no camera is opened anew for it"
+
+
+def test_a_camera_that_goes_over_to_another_model_is_changed_and_not_opened_anew() -> None:
+    before = BASE.replace("h/2", "h/2, bundle: /b")
+    after = before.replace("h/1", "h/1, bundle: /b")
+    assert step(before, after).changed == ["yard"]
+    assert both(before)[1].cameras == both(after)[1].cameras
+
+
+def test_another_bundle_for_all_waits_for_a_restart() -> None:
+    told = step(BASE, "bundle: /other\n" + BASE)
+    assert told.restart_needed == ["bundle"]
+    running = merged(both(BASE)[0], both("bundle: /other\n" + BASE)[0])
+    assert running.bundles == ["/opt/sightd/bundles/default"]
 
 
 def test_what_needs_a_restart_is_named_by_its_key_and_not_applied() -> None:

@@ -7,11 +7,12 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 
+from daemon.batches import Inferred
 from daemon.counters import Counters
 from daemon.outbox import Outbox
-from daemon.pipeline import Inferred
-from daemon.plan import Plan, Rule
+from daemon.plan import Plan
 from daemon.reports import Reporter
+from daemon.rules import Rule
 from daemon.topics import Topics
 from sightd.types import Batch, Candidates, Detections, Placement
 from tests.parts.frames import frame
@@ -30,22 +31,22 @@ def inferred(*cameras: str) -> Inferred:
     now = time.monotonic()
     nothing = Candidates(np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int32))
     places = [Placement(1.0, 1.0, 0.0, 0.0, 64, 48)] * len(frames)
-    return Inferred(Batch(frames, places), nothing, now - 0.03, now - 0.02, now - 0.01)
+    return Inferred("m", Batch(frames, places), nothing, now - 0.03, now - 0.02, now - 0.01)
 
 
 def reported(rules: Dict[str, Rule], *cameras: str) -> List[Dict[str, Any]]:
-    outbox, counters, plan = Outbox(), Counters(), Plan({}, rules)
+    outbox, counters, plan = Outbox(), Counters(), Plan({}, rules, {})
     try:
-        reporter = Reporter(lambda: plan, LABELS, Topics("p"), outbox, counters, "boot")
+        reporter = Reporter(lambda: plan, {"m": LABELS}, Topics("p"), outbox, counters, "boot")
         reporter(inferred(*cameras), [three() for _ in cameras])
-        assert counters.batches == 1
+        assert counters.batches == {"m": 1}
         return [{"topic": m.topic, **json.loads(m.payload)} for m in outbox.take(100)]
     finally:
         outbox.close()
 
 
 def test_each_camera_reports_by_its_own_rule_on_its_own_topic() -> None:
-    rules = {"yard": Rule(0.5), "gate": Rule(0.2, frozenset({2}))}
+    rules = {"yard": Rule(0.5, bundle="m"), "gate": Rule(0.2, frozenset({2}), bundle="m")}
     yard, gate = reported(rules, "yard", "gate")
     assert (yard["topic"], gate["topic"]) == ("p/yard/detections", "p/gate/detections")
     assert [found["label"] for found in yard["objects"]] == ["person", "car"]
@@ -54,12 +55,12 @@ def test_each_camera_reports_by_its_own_rule_on_its_own_topic() -> None:
 
 
 def test_a_frame_without_objects_is_reported_too() -> None:
-    (message,) = reported({"yard": Rule(0.95)}, "yard")
+    (message,) = reported({"yard": Rule(0.95, bundle="m")}, "yard")
     assert message["objects"] == []
 
 
 def test_the_stages_add_up_to_the_total() -> None:
-    (message,) = reported({"yard": Rule(0.5)}, "yard")
+    (message,) = reported({"yard": Rule(0.5, bundle="m")}, "yard")
     latency = message["latency_ms"]
     stages = ("decode", "wait", "resize", "infer", "post")
     assert latency["total"] == pytest.approx(sum(latency[stage] for stage in stages), abs=0.1)
@@ -67,5 +68,5 @@ def test_the_stages_add_up_to_the_total() -> None:
 
 
 def test_a_frame_of_a_camera_that_is_gone_is_not_reported() -> None:
-    (message,) = reported({"yard": Rule(0.5)}, "gone", "yard")
+    (message,) = reported({"yard": Rule(0.5, bundle="m")}, "gone", "yard")
     assert message["camera"] == "yard"

@@ -97,6 +97,24 @@ def test_results_come_in_order_with_all_slots_under_way(tiny: Rig) -> None:
         assert one == pytest.approx(other, abs=1e-4)
 
 
+def test_two_engines_on_one_thread_find_what_each_finds_alone(tiny: Rig) -> None:
+    """As two models of a daemon: one context, streams of their own, batches under way at the same time."""
+    with tiny.open(tiny.plan("fp32")) as engine:
+        alone = [scores_of(engine, tiny, index) for index in range(8)]
+    with tiny.open(tiny.plan("fp32")) as first:
+        with tiny.open(tiny.plan("fp32")) as second:
+            for index in range(8):
+                tickets = []
+                for engine, place in ((first, index), (second, 7 - index)):
+                    slot = engine.slot()
+                    slot.put(0, tiny.pictures[place])
+                    tickets.append(engine.submit(slot, 1))
+                late, early = (ticket.result().scores[0] for ticket in reversed(tickets))
+                assert early == pytest.approx(alone[index], abs=1e-4)
+                assert late == pytest.approx(alone[7 - index], abs=1e-4)
+        assert scores_of(first, tiny, 0) == pytest.approx(alone[0], abs=1e-4), "though the other one is closed"
+
+
 def test_where_the_letterbox_runs_changes_no_result(tiny: Rig) -> None:
     found = {}
     for where in ("cpu", "gpu"):

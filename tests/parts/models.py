@@ -20,6 +20,7 @@ __all__ = [
     "boxes_scores",
     "centernet",
     "centernet_distances",
+    "classifier",
     "fastestdet",
     "make_variant",
     "yolox",
@@ -149,6 +150,16 @@ def fastestdet(batch: Batch = 1, *, classes: int = 3) -> onnx.ModelProto:
     return net.model([net.add("Concat", objectness, net.conv(features, 8, 4), soft, axis=1)])
 
 
+def classifier(batch: Batch = 1, *, classes: int = 3, activation: str = "") -> onnx.ModelProto:
+    """One output [B, C] behind a global pooling and a Gemm; logits, or what *activation* makes of them."""
+    net = Net(batch)
+    features = net.conv(net.backbone("input"), 8, 8, stride=2)
+    pooled = net.add("Flatten", net.add("GlobalAveragePool", net.add("Relu", features)))
+    weight = net.random.normal(0, 1, (8, classes)).astype(np.float32)
+    logits = net.add("Gemm", pooled, net.constant(weight), net.constant(np.zeros(classes, np.float32)))
+    return net.model([net.add(activation, logits) if activation else logits])
+
+
 #: Every layout that a head reads, by name: see make_variant().
 VARIANTS = (
     "yolox",
@@ -158,12 +169,14 @@ VARIANTS = (
     "centernet-distances-channels-first",
     "centernet",
     "fastestdet",
+    "classifier",
+    "classifier-softmax",
     "boxes-scores",
     "boxes-scores-classes",
 )
 
 
-def make_variant(name: str, batch: Batch = 1) -> onnx.ModelProto:
+def make_variant(name: str, batch: Batch = 1) -> onnx.ModelProto:  # noqa: PLR0911  (one a family)
     """The model of one of VARIANTS."""
     if name == "yolox-p6":
         return yolox(batch, strides=(8, 16, 32, 64))
@@ -175,6 +188,8 @@ def make_variant(name: str, batch: Batch = 1) -> onnx.ModelProto:
         return centernet(batch)
     if name == "fastestdet":
         return fastestdet(batch)
+    if name.startswith("classifier"):
+        return classifier(batch, activation="Softmax" if name == "classifier-softmax" else "")
     return boxes_scores(batch, separate_classes=name == "boxes-scores-classes")
 
 
