@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
+from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
 from .load import load_settings, parse_settings
-from .models import (
-    DEFAULT_CONFIG,
-    AgreementSettings,
-    CalibrationSettings,
-    CameraDefaults,
-    CameraSettings,
-    ClassifierSettings,
-    EngineSettings,
-    MqttSettings,
-    Settings,
-    TlsSettings,
-    json_schema,
-)
+from .models import DEFAULT_CONFIG, AgreementSettings, CalibrationSettings, EngineSettings, Settings, json_schema
+from .mqtt import MqttSettings, TlsSettings
 from .secrets import read_secret, secret_path
 from .starter import assigned, starter
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError
 from ..redact import redact
-from .models import CameraSettings, ClassifierSettings, Settings
+from .cameras import CameraSettings, ClassifierSettings
+from .models import Settings
 from .strict_yaml import Document, KeyPath, Problem, read_document
 
 __all__ = ["load_settings", "parse_settings"]

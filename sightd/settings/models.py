@@ -12,111 +12,21 @@ import socket
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from .camera_url import takes_password, with_password
-from .masks import Masks
-from .secrets import read_secret
-from .values import CameraName, ClassifierName, FilePath, Host, NodeName, Text, TopicPrefix, Url
+from .camera_url import takes_password
+from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
+from .mqtt import MqttSettings
+from .section import Section
+from .values import CameraName, ClassifierName, FilePath, NodeName
 
-__all__ = [
-    "DEFAULT_CONFIG",
-    "AgreementSettings",
-    "CalibrationSettings",
-    "CameraDefaults",
-    "CameraSettings",
-    "ClassifierSettings",
-    "EngineSettings",
-    "MqttSettings",
-    "Settings",
-    "TlsSettings",
-    "json_schema",
-]
+__all__ = ["DEFAULT_CONFIG", "AgreementSettings", "CalibrationSettings", "EngineSettings", "Settings", "json_schema"]
 
 #: Where the file is when neither a command's argument nor $SIGHTD_CONFIG says otherwise.
 DEFAULT_CONFIG = Path("/etc/sightd/sightd.yaml")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class TlsSettings(_Section):
-    """How the connection to the broker is encrypted, and how the two prove who they are."""
-
-    enabled: bool = Field(
-        default=False, description="Whether to speak TLS; the broker's certificate is always verified"
-    )
-    ca_file: Optional[FilePath] = Field(
-        default=None, description="Certificate of the authority that signed the broker's (PEM); null: the system's"
-    )
-    cert_file: Optional[FilePath] = Field(
-        default=None, description="Client certificate (PEM), for a broker that wants one; needs key_file"
-    )
-    key_file: Optional[FilePath] = Field(
-        default=None, description="Key of the client certificate (PEM, not encrypted), unreadable for others"
-    )
-
-    @field_validator("ca_file", "cert_file", "key_file")
-    @classmethod
-    def _has_an_effect(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None and not info.data.get("enabled", True):
-            raise ValueError("has no effect without enabled: true beside it")
-        return value
-
-    @model_validator(mode="after")
-    def _is_a_pair(self) -> TlsSettings:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together; give both or none")
-        return self
-
-
-class MqttSettings(_Section):
-    """The broker and how to reach it."""
-
-    host: Host = Field(default="127.0.0.1", description="Broker's host name or address")
-    port: Optional[int] = Field(
-        default=None, ge=1, le=65535, description="Broker's TCP port; null: 1883, or 8883 with TLS"
-    )
-    username: Optional[Text] = Field(default=None, description="User name at the broker; null connects without one")
-    password: Optional[SecretStr] = Field(
-        default=None, description="Password in plain text; better kept in a password_file"
-    )
-    password_file: Optional[FilePath] = Field(
-        default=None, description="File that holds the password and nothing else, unreadable for others"
-    )
-    topic_prefix: Optional[TopicPrefix] = Field(default=None, description="Start of every topic; null: sightd/<node>")
-    client_id: Optional[Text] = Field(default=None, description="MQTT client identifier; null: sightd-<node>")
-    keepalive_s: int = Field(
-        default=10, ge=1, le=65535, description="A dead broker is noticed after twice this many seconds"
-    )
-    tls: TlsSettings = Field(default=TlsSettings(), description="Encryption")
-
-    @field_validator("password", "password_file")
-    @classmethod
-    def _goes_with(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None and info.data.get("username", "") is None:
-            raise ValueError("needs a username beside it")
-        if value is not None and info.data.get("password") is not None:
-            raise ValueError("excludes password; keep one of the two")
-        return value
-
-    @property
-    def broker_port(self) -> int:
-        """The TCP port to connect to."""
-        return self.port or (8883 if self.tls.enabled else 1883)
-
-    def read_password(self) -> Optional[str]:
-        """The broker's password, read anew from password_file where one is named; None without either.
-
-        :raises ConfigError: see :func:`.secrets.read_secret`.
-        """
-        if self.password_file is not None:
-            return read_secret(self.password_file, "mqtt.password_file")
-        return None if self.password is None else self.password.get_secret_value()
-
-
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """How the engine uses this machine."""
 
     threads: int = Field(default=0, ge=0, description="CPU threads that compute; 0: one a core")
@@ -126,7 +36,7 @@ class EngineSettings(_Section):
     )
 
 
-class CalibrationSettings(_Section):
+class CalibrationSettings(Section):
     """Where frames are kept for the next conversion, how many, and whether the daemon adds to them."""
 
     enabled: bool = Field(
@@ -142,7 +52,7 @@ class CalibrationSettings(_Section):
     )
 
 
-class AgreementSettings(_Section):
+class AgreementSettings(Section):
     """What an INT8 engine must reach on held-out frames to be shipped; docs/agreement.md derives the defaults."""
 
     min_score: float = Field(
@@ -177,87 +87,7 @@ class AgreementSettings(_Section):
     min_camera_recall: float = Field(default=0.85, ge=0, le=1, description="Recall on every such camera")
 
 
-class ClassifierSettings(_Section):
-    """A second model, which looks closer at what the cameras' models have found."""
-
-    bundle: FilePath = Field(description="Folder that sightd convert wrote the classifier to")
-    # Not "on", which YAML 1.1 reads as true.
-    objects: Optional[List[Text]] = Field(
-        default=None, min_length=1, description="Labels of the objects to look at; null: all that are reported"
-    )
-    min_score: float = Field(default=0.5, ge=0, le=1, description="Lowest score to report")
-    min_size: int = Field(default=24, ge=1, description="Pixels that the object's shorter side must have")
-    max_per_frame: int = Field(default=8, ge=1, description="Most objects a frame to look at, the largest first")
-    cameras: Optional[List[CameraName]] = Field(
-        default=None, min_length=1, description="Cameras whose objects to look at; null: all"
-    )
-
-
-class CameraDefaults(_Section):
-    """What every camera starts from."""
-
-    bundle: Optional[FilePath] = Field(
-        default=None, description="Folder of the model that looks at the camera; null: the bundle above"
-    )
-    max_fps: float = Field(default=10.0, ge=0, description="Most frames a second to look at; 0: every frame")
-    min_score: Optional[float] = Field(
-        default=None, ge=0, le=1, description="Lowest score to report; null: the bundle's"
-    )
-    labels: Optional[List[Text]] = Field(default=None, min_length=1, description="Labels to report; null: all")
-    enabled: bool = Field(default=True, description="Whether the camera is looked at")
-    masks: Masks = Field(
-        default=[],
-        description="Areas that kept frames do not show, each as corners [x, y] in shares 0 to 1; detection sees them",
-    )
-    rotate: Literal[0, 90, 180, 270] = Field(
-        default=0, description="Degrees to turn the picture clockwise; boxes and masks are those of the turned picture"
-    )
-    decoder: Literal["auto", "ffmpeg", "gstreamer"] = Field(
-        default="auto",
-        description="What reads rtsp:// and rtsps://; auto: a Jetson's decoder by GStreamer, elsewhere FFmpeg",
-    )
-    codec: Literal["auto", "h264", "h265", "mjpeg"] = Field(
-        default="auto", description="What GStreamer is to expect of rtsp:// and rtsps://; auto finds out"
-    )
-    loop: bool = Field(default=True, description="Files only: begin again at the end")
-    pace: Literal["live", "fast"] = Field(
-        default="live",
-        description="Files only: live plays at the file's rate (pictures of a folder at max_fps), fast does not wait",
-    )
-    password_file: Optional[FilePath] = Field(
-        default=None, description="File that holds the password for the user in the url, unreadable for others"
-    )
-
-
-class CameraSettings(CameraDefaults):
-    """One camera with all that applies to it: camera_defaults overlaid by its own keys."""
-
-    #: Normalised: an absolute path, or a URL with its scheme in lower case. May hold a password: people are
-    #: shown :func:`sightd.redact.redact` of it, a source is given :meth:`address`.
-    url: Url = Field(
-        description="rtsp://, rtsps://, http://, https://, v4l2://, csi://, gst: and a pipeline, file:// or a path: a "
-        "device's, a video's, or that of pictures (a folder, or *.jpg); docs/cameras.md"
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _takes_the_password(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        if info.data.get("password_file") is not None:
-            with_password(value.get_secret_value(), "")
-        return value
-
-    def address(self) -> str:
-        """What to open: the url, with the password read anew from password_file. For the source only.
-
-        :raises ConfigError: see :func:`.secrets.read_secret`.
-        """
-        url = self.url.get_secret_value()
-        if self.password_file is None:
-            return url
-        return with_password(url, read_secret(self.password_file, "password_file"))
-
-
-class Settings(_Section):
+class Settings(Section):
     """The whole file; ``cameras`` are already merged with ``camera_defaults``."""
 
     node: Optional[NodeName] = Field(default=None, description="Name of this box in topics; null: the host name")
