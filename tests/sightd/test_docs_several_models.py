@@ -1,4 +1,4 @@
-"""docs/models.md: its examples are settings."""
+"""docs/several-models.md: its examples are settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sightd.settings import ClassifierSettings, parse_settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "docs" / "several-models.md"
 
 
 def test_its_examples_are_valid_and_name_every_key_of_a_classifier() -> None:
