@@ -60,6 +60,9 @@ class Machine:
         self._now = now
         #: As platform.machine() says: x86_64, aarch64 ...
         self.architecture = architecture or platform.machine()
+        # Taken before any check runs: while OpenCV is imported its own folder is on the path, and in there are modules
+        # that are called like the standard library's.
+        self._modules = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
 
     @property
     def now(self) -> float:
@@ -156,8 +159,7 @@ class Machine:
 
     def run_python(self, *arguments: str, timeout_s: float) -> Ran:
         """Run this interpreter with this process's modules, as a process of its own: what it loads may crash."""
-        modules = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
-        ran = self.run(sys.executable, *arguments, timeout_s=timeout_s, env={"PYTHONPATH": modules})
+        ran = self.run(sys.executable, *arguments, timeout_s=timeout_s, env={"PYTHONPATH": self._modules})
         return ran or Ran(127, "", f"{sys.executable} is gone")
 
 

@@ -125,6 +125,15 @@ class TestRunningPython:
         monkeypatch.syspath_prepend(str(tmp_path))
         assert Machine().run_python("-c", "import only_here", timeout_s=20).out == "found\n"
 
+    def test_what_another_check_puts_on_the_path_meanwhile_is_not_seen(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """OpenCV does so while it is imported, and the `typing` in its folder is not Python's."""
+        machine = Machine()
+        (tmp_path / "typing.py").write_text("raise ImportError")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert machine.run_python("-c", "import typing; print('sound')", timeout_s=20).out == "sound\n"
+
     def test_survives_a_crash_and_a_hang(self) -> None:
         machine = Machine()
         assert machine.run_python("-c", "import os; os.kill(os.getpid(), 11)", timeout_s=20).code == -11
