@@ -59,6 +59,21 @@ class TestUsersPipeline:
         assert time.monotonic() - before > 0.1, "ten pictures had piled up"
         source.close()
 
+    def test_with_an_appsink_that_has_no_bound_does_not_fill_the_memory(self) -> None:
+        source = source_for("gst: videotestsrc ! video/x-raw,format=BGR,width=640,height=480 ! appsink sync=false")
+        source.open()
+        before = rss_mb()
+        time.sleep(0.5)
+        assert rss_mb() - before < 50, "several hundred megabytes had piled up"
+        source.close()
+
+    def test_with_a_bound_of_its_own_keeps_it(self) -> None:
+        source = source_for("gst: videotestsrc num-buffers=5 ! videoconvert ! appsink max-buffers=9 sync=false")
+        source.open()
+        time.sleep(0.3)
+        assert all(source.grab() for _ in range(4)), "all five were kept"
+        source.close()
+
     def test_that_ends_is_opened_again_like_a_camera_that_was_lost(self, tmp_path: Path) -> None:
         clip = write_encoded(tmp_path / "clip.mp4", H264, count=10)
         source = source_for(f"gst: filesrc location={clip} ! decodebin ! videoconvert ! appsink sync=false")
@@ -207,6 +222,11 @@ def test_without_gstreamer_the_error_says_what_to_install(monkeypatch: pytest.Mo
             source_for("gst: videotestsrc").open()
     finally:
         gst_library.library.cache_clear()
+
+
+def rss_mb() -> float:
+    resident = Path("/proc/self/statm").read_text().split()[1]
+    return int(resident) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def parsed_with_stand_ins(texts: List[str]) -> Dict[str, str]:
