@@ -75,7 +75,7 @@ def _pictures(path: str) -> List[Path]:
 
 def _natural(path: Path) -> List[Tuple[int, Union[int, str]]]:
     parts = re.split(r"(\d+)", str(path).lower())
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def _decoded(path: Path) -> Optional[Image]:
