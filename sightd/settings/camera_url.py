@@ -56,8 +56,9 @@ def hosts(url: str) -> List[str]:
     """The hosts that the normalised *url* leads to; of a pipeline those in the URLs that it holds."""
     if not takes_password(url) and not url.startswith(PIPELINE):
         return []
+    texts = [url] if takes_password(url) else re.findall(r"\w+://[^\s\"']+", url)
     found = []
-    for text in re.findall(r"\w+://[^\s\"']+", url):
+    for text in texts:
         try:
             found.append(urlsplit(text).hostname)
         except ValueError:  # the pipeline may be right all the same, and says so when it is opened

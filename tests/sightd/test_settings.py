@@ -375,6 +375,7 @@ def test_how_a_camera_is_read_is_one_of_a_few_words() -> None:
     [
         ("rtsp://u:p@cam.lan:554/1", ["cam.lan"]),
         ("http://[2001:db8::1]/x", ["2001:db8::1"]),
+        ("rtsp://u:it's@cam.lan/1", ["cam.lan"]),
         ('gst: rtspsrc location=rtsp://u:p@cam.lan/1 ! x location="http://192.0.2.1/"', ["cam.lan", "192.0.2.1"]),
         ("gst: rtspsrc location=rtsp://[::1 ! x", []),
         ("csi://0?flip=2", []),
