@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, List
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from ..redact import redact
 from .device_url import csi_camera, v4l2_camera
 
-__all__ = ["PIPELINE", "hosts", "normalise", "takes_password", "with_password"]
+__all__ = ["PIPELINE", "hosts", "normalise", "shown", "takes_password", "with_password"]
 
 #: What a pipeline of GStreamer's begins with, in place of a URL.
 PIPELINE = "gst:"
@@ -50,6 +51,12 @@ def normalise(url: str, folder: Path) -> str:
 def takes_password(url: Any) -> bool:
     """Whether *url*, as the user wrote it, is one of a network camera."""
     return isinstance(url, str) and re.match(r"(rtsps?|https?)://", url, re.IGNORECASE) is not None
+
+
+def shown(url: str) -> str:
+    """The normalised *url* for people: no password; of a pipeline, where secrets have many names, the first element."""
+    start = re.match(rf"{PIPELINE}\s*[\w-]*", url)
+    return redact(url) if start is None else f"{start.group()} ..."
 
 
 def hosts(url: str) -> List[str]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sightd.errors import ConfigError
 from sightd.settings import Settings, load_settings, parse_settings
-from sightd.settings.camera_url import hosts, normalise
+from sightd.settings.camera_url import hosts, normalise, shown
 
 CANARY = "hunter2canary"
 FILE = Path("/etc/sightd/sightd.yaml")
@@ -368,6 +368,12 @@ def test_how_a_camera_is_read_is_one_of_a_few_words() -> None:
         "1: cameras.yard.decoder: must be one of auto, ffmpeg, gstreamer",
         "1: cameras.yard.codec: must be one of auto, h264, h265, mjpeg",
     ]
+
+
+def test_a_camera_is_shown_without_what_may_be_secret() -> None:
+    assert shown("rtsp://u:hunter2@cam.lan/1") == "rtsp://u:***@cam.lan/1"
+    assert shown('gst: souphttpsrc cookies="session=hunter2" ! decodebin') == "gst: souphttpsrc ..."
+    assert shown('gst: "hunter2" ! decodebin') == "gst:  ..."
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ class TestUsersPipeline:
             ("v4l2src device=/dev/video99", "Cannot identify device '/dev/video99'"),
             ("videotestsrc ! video/x-raw,format=I420 ! appsink", "not-negotiated.*must be BGR in the CPU's memory"),
             ("rtspsrc location=rtsp://u:hunter2@127.0.0.1:9/1 user-pw=hunter2 ! decodebin", "(?s)Could not|Failed"),
-            ("rtspsrc user-pw=hunter2 location=rtsp://u:hunter2@h ! nosuch", "user-pw=.*no element nosuch"),
+            ("rtspsrc user-pw=hunter2 location=rtsp://u:hunter2@h ! nosuch", "gst: rtspsrc ...: .*no element nosuch"),
+            ('souphttpsrc extra-headers="h,Authorization=\\"Basic hunter2\\"" ! nosuch', "no element nosuch"),
+            ("rtspsrc location='rtsp://u:a hunter2@h' ! nosuch", "no element nosuch"),
         ],
     )
     def test_that_fails_says_why_and_tells_no_password(self, text: str, says: str) -> None:
