@@ -76,7 +76,7 @@ class FileSource(Source):
 
     def _begin(self) -> None:
         if is_folder(self._path):
-            self._capture = PictureFolder(self._path, self._picture_fps, self._broken)
+            self._capture = PictureFolder(self._path, self._broken)
             self._fps = self._picture_fps
             return
         if not Path(self._path).is_file():

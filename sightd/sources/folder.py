@@ -33,8 +33,8 @@ class PictureFolder:
     :raises SourceError: there is none.
     """
 
-    def __init__(self, path: str, fps: float, broken: Set[str]) -> None:
-        self._fps, self._broken = fps, broken
+    def __init__(self, path: str, broken: Set[str]) -> None:
+        self._broken = broken
         found = _pictures(path)
         if not found:
             raise SourceError(f"{path}: no pictures there; put in some of {', '.join(_SUFFIXES)}, or correct the path")
@@ -55,10 +55,6 @@ class PictureFolder:
     def retrieve(self) -> Tuple[bool, Optional[Image]]:
         """As cv2.VideoCapture: whether there is one, and the picture."""
         return self._image is not None, self._image
-
-    def get(self, number: int) -> float:
-        """The frame rate is all that it knows."""
-        return self._fps if number == cv2.CAP_PROP_FPS else 0.0
 
     def release(self) -> None:
         """Let go of the picture."""
