@@ -71,11 +71,13 @@ class Cameras:
         self._outbox.put(Message(self._topics.status(name), b"", retain=True))
 
     def _replace(self, name: str, plan: Optional[CameraPlan]) -> None:
-        predecessor = self._dismiss(name) if name in self._members else None
+        if name in self._members:
+            self._dismiss(name)
+        predecessor = next((thread for thread in reversed(self._leaving) if thread.name == _thread_name(name)), None)
         camera = _Camera(name, self._slots, self._outbox, self._topics.status(name), self._counters)
         camera.say((CAMERA_DISABLED if plan is None else CAMERA_OFFLINE).decode())
         work = partial(self._run, camera, plan, predecessor)
-        self._members[name] = _Member(plan, camera, StageThread(f"camera-{name}", work, self._on_failure))
+        self._members[name] = _Member(plan, camera, StageThread(_thread_name(name), work, self._on_failure))
         self._members[name].thread.start()
 
     def _run(self, camera: _Camera, plan: Optional[CameraPlan], predecessor: Optional[threading.Thread]) -> None:
@@ -86,11 +88,10 @@ class Cameras:
         if plan is not None:
             camera.run(plan)
 
-    def _dismiss(self, name: str) -> StageThread:
+    def _dismiss(self, name: str) -> None:
         member = self._members.pop(name)
         member.camera.dismiss()
         self._leaving = [thread for thread in [*self._leaving, member.thread] if thread.is_alive()]
-        return member.thread
 
 
 class _Camera:
@@ -141,6 +142,10 @@ class _Camera:
         """End :meth:`run`; when this returns, nothing more is said (any thread)."""
         with self._saying:
             self._dismissed.set()
+
+
+def _thread_name(camera: str) -> str:
+    return f"camera-{camera}"
 
 
 @dataclass(frozen=True)

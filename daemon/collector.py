@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterable, List, Optional
 
 from sightd.calibration_set import CalibrationSet
 from sightd.errors import CalibrationError
@@ -50,6 +50,8 @@ class Collector:
         self._waiting: queue.Queue[_Sighting] = queue.Queue(_WAITING)
         #: Monotonic seconds, by camera; the analysis thread's.
         self._due_at: Dict[str, float] = {}
+        #: Monotonic seconds, by camera; the main thread's.
+        self._not_before: Dict[str, float] = {}
         self._skipped = 0
         #: The collector thread's.
         self._set: Optional[CalibrationSet] = None
@@ -66,7 +68,8 @@ class Collector:
             return
         for frame, detections in zip(inferred.batch.frames, found):
             rule = plan.rules.get(frame.camera)
-            if rule is None or frame.captured_mono < self._due_at.get(frame.camera, 0.0):
+            due = frame.captured_mono >= self._due_at.get(frame.camera, 0.0)
+            if rule is None or not due or self._is_passed_over(frame):
                 continue
             wait_s = plan.collection.interval_s
             try:
@@ -75,6 +78,10 @@ class Collector:
                 self._skipped += 1
                 wait_s = min(wait_s, _SOON_S)
             self._due_at[frame.camera] = frame.captured_mono + wait_s
+
+    def pass_over(self, cameras: Iterable[str]) -> None:
+        """Keep no frame of *cameras* older than a moment from now: new masks are not meant for it (main thread)."""
+        self._not_before.update(dict.fromkeys(cameras, time.monotonic() + _SOON_S))
 
     def run(self, stop: threading.Event) -> None:
         """Add what was handed over to the set until *stop* (collector thread)."""
@@ -109,7 +116,7 @@ class Collector:
             return
         # Read again: it is now that the picture is stored, and masks are as strict as they have become.
         rule = self._plan().rules.get(sighting.frame.camera)
-        if self._set is None or rule is None:
+        if self._set is None or rule is None or self._is_passed_over(sighting.frame):
             return
         verdict = self._set.offer(sighting.frame, rule.masks, sighting.objects)
         self._verdicts[verdict] += 1
@@ -117,6 +124,9 @@ class Collector:
         if verdict == "kept" and self._complaint:
             self._complaint = ""
             _log.info("calibration frames are kept again")
+
+    def _is_passed_over(self, frame: Frame) -> bool:
+        return frame.captured_mono < self._not_before.get(frame.camera, 0.0)
 
     def _follow_plan(self) -> None:
         """Have that set open which the plan asks for."""

@@ -53,6 +53,10 @@ class Lane:
         """How many batches could be the next that gets on: the oldest in the engine, the oldest in classifiers."""
         return bool(self._detecting) + bool(self._classifying)
 
+    def waits(self, plan: Plan) -> bool:
+        """Whether :meth:`advance` has a batch to wait for; not while the classifiers are full of other models'."""
+        return self._may_move_on(plan) or bool(self._classifying)
+
     def launch(self, frames: List[Frame]) -> None:
         """Put *frames*, at most ``room``, into the engine.
 

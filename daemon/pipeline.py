@@ -120,11 +120,11 @@ def _lanes_to_advance(lanes: Sequence[Lane], now: Plan, *, wait: bool) -> Iterat
     Each is looked at after the one before was advanced: the room that this one gives back in a classifier is taken by
     the next, so that models which share it take turns.
 
-    :param wait: where there is none, the first that has a batch under way, which then waits for its engine.
+    :param wait: where there is none, the first that has a batch to wait for, which then does.
     """
     for lane in lanes:
         if lane.ready(now):
             wait = False
             yield lane
     if wait:
-        yield from [lane for lane in lanes if lane.under_way][:1]
+        yield from [lane for lane in lanes if lane.waits(now)][:1]

@@ -211,6 +211,7 @@ class Service:
             _log.error("the new settings are refused, the old ones stay in force:\n%s", error)
         else:
             result = outcome((self._settings, self._plan), (wanted, plan))
+            self._collector.pass_over(result.changed)
             self._settings, self._plan = settings, plan
             logging.getLogger().setLevel(self._settings.log_level.upper())
             self._cameras.apply(plan.cameras)

@@ -21,7 +21,7 @@ from .install.cli import register as register_install
 from .logs import configure_logging
 from .redact import redact
 from .settings import DEFAULT_CONFIG, Settings, assigned, json_schema, load_settings, parse_settings, starter
-from .settings.camera_url import normalise
+from .settings.camera_url import normalise, shown
 
 __all__ = ["build_app", "main"]
 
@@ -160,7 +160,7 @@ def _summary(settings: Settings) -> List[str]:
         rate = f"at most {camera.max_fps:g} fps" if camera.max_fps else "every frame"
         state = rate if camera.enabled else "disabled"
         model = f", {settings.bundle_of(name)}" if len(settings.bundles) > 1 else ""
-        lines.append(f"camera   {name}: {redact(camera.url.get_secret_value())} ({state}{model})")
+        lines.append(f"camera   {name}: {shown(camera.url.get_secret_value())} ({state}{model})")
     for name, classifier in settings.classifiers.items():
         objects, cameras = ", ".join(classifier.objects or ["all"]), ", ".join(classifier.cameras or ["all cameras"])
         lines.append(f"classify {name}: {objects} of {cameras}, {settings.classifier_bundle(name)}")

@@ -91,7 +91,7 @@ class Detections:
     scores: NDArray[np.float32]
     #: [N] int32, indices into the bundle's labels.
     classes: NDArray[np.int32]
-    #: Of each object by classifier; () where no classifier was asked about this frame.
+    #: Of each object by classifier, empty where it is not sure or was not asked; () where none was about the batch.
     attributes: Tuple[Mapping[str, Attribute], ...] = ()
 
     def __len__(self) -> int:

@@ -102,7 +102,7 @@ def _checks_of_settings(machine: Machine, settings: Settings, config: Path) -> L
         Check(models.AREA, partial(models.check, machine, settings)),
         Check(broker.AREA, partial(broker.check, settings)),
         *(
-            Check(cameras.AREA, partial(cameras.check, name, camera, config, settings.bundle), name)
+            Check(cameras.AREA, partial(cameras.check, name, camera, config, Path(settings.bundle_of(name))), name)
             for name, camera in settings.cameras.items()
         ),
     ]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, List
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from ..redact import redact
 from .device_url import csi_camera, v4l2_camera
 
-__all__ = ["PIPELINE", "hosts", "normalise", "takes_password", "with_password"]
+__all__ = ["PIPELINE", "hosts", "normalise", "shown", "takes_password", "with_password"]
 
 #: What a pipeline of GStreamer's begins with, in place of a URL.
 PIPELINE = "gst:"
@@ -52,12 +53,19 @@ def takes_password(url: Any) -> bool:
     return isinstance(url, str) and re.match(r"(rtsps?|https?)://", url, re.IGNORECASE) is not None
 
 
+def shown(url: str) -> str:
+    """The normalised *url* for people: no password; of a pipeline, where secrets have many names, the first element."""
+    start = re.match(rf"{PIPELINE}\s*[\w-]*", url)
+    return redact(url) if start is None else f"{start.group()} ..."
+
+
 def hosts(url: str) -> List[str]:
     """The hosts that the normalised *url* leads to; of a pipeline those in the URLs that it holds."""
     if not takes_password(url) and not url.startswith(PIPELINE):
         return []
+    texts = [url] if takes_password(url) else re.findall(r"\w+://[^\s\"']+", url)
     found = []
-    for text in re.findall(r"\w+://[^\s\"']+", url):
+    for text in texts:
         try:
             found.append(urlsplit(text).hostname)
         except ValueError:  # the pipeline may be right all the same, and says so when it is opened

@@ -25,9 +25,9 @@ class FallbackSource(Source):
 
     def open(self) -> None:
         self.close()
+        self._used = self._preferred
         try:
             self._preferred.open()
-            self._used = self._preferred
         except SourceError as reason:
             self._open_other(reason)
 
@@ -36,10 +36,20 @@ class FallbackSource(Source):
             self._other.open()
         except SourceError:
             raise reason from None  # GStreamer says more than FFmpeg
-        self._used = self._other
-        if not self._told:
+        if self._told or not self._opens_after_all():
+            self._used = self._other
+
+    def _opens_after_all(self) -> bool:
+        """Whether the camera was away at the first try, and is back: else it would be decoded on the CPU for months."""
+        self._other.close()
+        try:
+            self._preferred.open()
+        except SourceError as reason:
+            self._other.open()
             self._told = True
             _log.warning("FFmpeg decodes on the CPU, for GStreamer fails: %s", reason)
+            return False
+        return True
 
     def grab(self) -> bool:
         return self._used.grab()

@@ -69,8 +69,14 @@ class FileSource(Source):
 
     def _reopen(self) -> None:
         self.close()
+        try:
+            self._begin()
+        except OSError as error:  # a folder on the way may not be entered, a disk is gone
+            raise SourceError(f"{self._path}: can't be read ({error.strerror}): check the path, and who may") from error
+
+    def _begin(self) -> None:
         if is_folder(self._path):
-            self._capture = PictureFolder(self._path, self._picture_fps, self._broken)
+            self._capture = PictureFolder(self._path, self._broken)
             self._fps = self._picture_fps
             return
         if not Path(self._path).is_file():

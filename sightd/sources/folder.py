@@ -33,8 +33,8 @@ class PictureFolder:
     :raises SourceError: there is none.
     """
 
-    def __init__(self, path: str, fps: float, broken: Set[str]) -> None:
-        self._fps, self._broken = fps, broken
+    def __init__(self, path: str, broken: Set[str]) -> None:
+        self._broken = broken
         found = _pictures(path)
         if not found:
             raise SourceError(f"{path}: no pictures there; put in some of {', '.join(_SUFFIXES)}, or correct the path")
@@ -56,10 +56,6 @@ class PictureFolder:
         """As cv2.VideoCapture: whether there is one, and the picture."""
         return self._image is not None, self._image
 
-    def get(self, number: int) -> float:
-        """The frame rate is all that it knows."""
-        return self._fps if number == cv2.CAP_PROP_FPS else 0.0
-
     def release(self) -> None:
         """Let go of the picture."""
         self._image = None
@@ -75,7 +71,7 @@ def _pictures(path: str) -> List[Path]:
 
 def _natural(path: Path) -> List[Tuple[int, Union[int, str]]]:
     parts = re.split(r"(\d+)", str(path).lower())
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def _decoded(path: Path) -> Optional[Image]:

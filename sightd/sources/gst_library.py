@@ -130,6 +130,9 @@ class Library:
         self.gst_buffer_map = _declared(core.gst_buffer_map, c_int, pointer, pointer, c_int)
         self.gst_buffer_unmap = _declared(core.gst_buffer_unmap, None, pointer, pointer)
         self.gst_app_sink_set_caps = _declared(app.gst_app_sink_set_caps, None, pointer, pointer)
+        self.gst_app_sink_get_max_buffers = _declared(app.gst_app_sink_get_max_buffers, c_uint32, pointer)
+        self.gst_app_sink_set_max_buffers = _declared(app.gst_app_sink_set_max_buffers, None, pointer, c_uint32)
+        self.gst_app_sink_set_drop = _declared(app.gst_app_sink_set_drop, None, pointer, c_int)
         self.gst_app_sink_is_eos = _declared(app.gst_app_sink_is_eos, c_int, pointer)
         self.gst_app_sink_try_pull_sample = _declared(app.gst_app_sink_try_pull_sample, pointer, pointer, c_uint64)
 

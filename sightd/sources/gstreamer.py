@@ -8,6 +8,7 @@ from typing import Optional
 
 from ..errors import SourceError
 from ..redact import redact
+from ..settings.camera_url import shown
 from ..types import Image
 from .base import Source
 from .gst import Pipeline
@@ -32,7 +33,7 @@ class GStreamerSource(Source):
     live = True
 
     def __init__(self, address: str, text: PipelineText) -> None:
-        """:param address: what errors name; passwords in it are not shown."""
+        """:param address: what errors name, as :func:`~sightd.settings.camera_url.shown` has it."""
         self._address, self._text = address, text
         self._pipeline: Optional[Pipeline] = None
 
@@ -80,4 +81,4 @@ class GStreamerSource(Source):
 
     def _told(self, error: PipelineError) -> SourceError:
         # Redacted, and without the original as its cause: that may hold a password.
-        return SourceError(f"{redact(self._address)}: {redact(explained(str(error)))}")
+        return SourceError(f"{shown(self._address)}: {redact(explained(str(error)))}")

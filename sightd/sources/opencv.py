@@ -96,9 +96,9 @@ def _prepare() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", _CAPTURE_OPTIONS)
     # Without it, one camera that takes the connection but never answers holds up the opening of all others.
     os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
-    # FFmpeg and OpenCV print URLs with their passwords to stdout and stderr: what matters is in our errors.
     # Video4Linux waits for a picture 10 s by default; whole seconds.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(READ_TIMEOUT_MS // 1000))
+    # FFmpeg and OpenCV print URLs with their passwords to stdout and stderr: what matters is in our errors.
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = _LOG_QUIET
     if hasattr(cv2, "setLogLevel"):  # until OpenCV 4
         cv2.setLogLevel(0)

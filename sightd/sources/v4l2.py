@@ -31,6 +31,7 @@ class V4l2Source(Source):
     def __init__(self, camera: V4l2Camera) -> None:
         self._camera = camera
         self._capture: Optional[cv2.VideoCapture] = None
+        self._told: Dict[int, float] = {}
 
     def open(self) -> None:
         self.close()
@@ -40,7 +41,8 @@ class V4l2Source(Source):
         for number, wanted in _wanted(self._camera).items():
             self._capture.set(number, wanted)
             got = self._capture.get(number)
-            if abs(got - wanted) > 0.01 * wanted:
+            if abs(got - wanted) > 0.01 * wanted and self._told.get(number) != got:  # not at every reconnection
+                self._told[number] = got
                 _log.warning("%s: wanted %s, the driver gives %s", path, _shown(number, wanted), _shown(number, got))
         if not self._capture.grab():
             self.close()

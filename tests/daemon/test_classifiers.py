@@ -232,6 +232,32 @@ def test_batches_without_anything_to_classify_do_not_overtake_those_that_wait() 
     assert seqs(batches) == sorted(seqs(batches))
 
 
+def test_at_the_end_what_waits_for_anothers_classification_does_not_spin() -> None:
+    """The clock stands still: only waiting for what the classifier has gets on."""
+    classifier = PatientEngine(10, spec=TINY)
+    classifiers = Classifiers({"c": Classifier(classifier, ["thing"])}, Counters())
+    lanes = [Lane(name, PatientEngine(), classifiers, Progress()) for name in ("waits", "asked")]
+    asks = (ClassifierRule("kind", "c", min_size=1),)
+    plan = Plan(
+        {},
+        {name: Rule(0.5, bundle=name, classifiers=asks) for name in ("waits", "asked")},
+        dict.fromkeys(("waits", "asked"), Suppression(0.5)),
+    )
+    for lane in (*lanes[1:] * 2, lanes[0]):
+        lane.launch([frame(lane.bundle, 0)])
+    for _ in range(2):
+        assert list(lanes[1].advance(plan)) == []
+    looks = iter(range(100))
+    results: queue.Queue[Optional[Inferred]] = queue.Queue()
+
+    def stopped() -> bool:
+        next(looks)
+        return True
+
+    infer(FrameSlots(), lanes, lambda: plan, results, stopped)
+    assert [item.bundle for item in list(results.queue) if item] == ["asked", "waits", "asked"]
+
+
 def test_models_that_share_a_slow_classifier_take_turns_and_none_blocks_the_others() -> None:
     clock, names = Clock(), "mnop"
     second = PatientEngine(5, clock, spec=TINY)

@@ -130,6 +130,23 @@ def test_a_camera_that_is_gone_or_has_new_masks_by_the_time_of_writing_is_treate
     assert np.abs(read_image(tmp_path / "set", entry)[:, :48].astype(int) - MASK_GREY).max() <= 1
 
 
+def test_what_was_captured_before_a_camera_changed_is_not_kept_for_its_masks_are_those_of_another_picture(
+    tmp_path: Path,
+) -> None:
+    it = Running(tmp_path / "set", {"yard": Rule(0.5), "gate": Rule(0.5)})
+    it.collector._follow_plan()
+    now = time.monotonic() - 1000
+    it.sees("yard", 1, now)
+    it.collector.pass_over(["yard", "gate"])
+    it.sees("gate", 2, now)
+    it.collector._step()
+    assert (it.stats.kept, it.stats.refused) == (0, {})
+    it.sees("gate", 3, now + 2)
+    it.collector._step()
+    it.collector._close()
+    assert [entry.camera for entry in read_entries(tmp_path / "set")] == ["gate"]
+
+
 def test_a_full_queue_costs_frames_and_never_blocks(tmp_path: Path) -> None:
     names = [f"camera-{number}" for number in range(6)]
     it = Running(tmp_path / "set", {name: Rule(0.5) for name in names})

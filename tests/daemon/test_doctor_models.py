@@ -14,6 +14,7 @@ from daemon.doctor.sandbox import check as sandbox
 from sightd.settings import Settings, parse_settings
 from tests.parts.blob_bundles import write_blob_bundle, write_colour_bundle
 from tests.parts.blobs import write_blob_clip
+from tests.parts.clips import write_clip
 from tests.parts.daemon import command, write_quadrant_bundle
 from tests.parts.doctor import by_name, one
 
@@ -42,14 +43,16 @@ def settings(folder: Path, text: str = CONFIG) -> Settings:
 def test_every_bundle_is_tried_and_the_damaged_one_is_named(folder: Path) -> None:
     manifest = json.loads((folder / "blobs" / "manifest.json").read_text())
     (folder / "blobs" / manifest["engine"]["file"]).write_bytes(b"x")
-    (folder / "sightd.yaml").write_text(CONFIG)
+    write_clip(folder / "wide.avi", count=30, width=160, height=160)
+    (folder / "sightd.yaml").write_text(CONFIG.replace("b: {url: squares", "b: {url: wide"))
     done = subprocess.run(
         command("doctor", "--config", str(folder / "sightd.yaml"), "--json"),
         capture_output=True,
         text=True,
         check=False,
     )
-    engines = [one for one in json.loads(done.stdout)["findings"] if one["area"] == "engine"]
+    found = json.loads(done.stdout)["findings"]
+    engines = [one for one in found if one["area"] == "engine"]
     assert {one["name"]: one["says"].rpartition(": ")[2] for one in engines if one["level"] != "ok"} == {
         f"bundle of {folder / 'blobs'}": "not the file that the manifest describes (size or sha256 differs)"
     }
@@ -59,6 +62,8 @@ def test_every_bundle_is_tried_and_the_damaged_one_is_named(folder: Path) -> Non
         f"bundle of {folder / 'colours'}",
         f"trial of {folder / 'colours'}",
     }
+    (wide,) = [one["level"] for one in found if (one["area"], one["name"]) == ("cameras", "b")]
+    assert wide == "ok", "held against the input of its own model"
     assert done.returncode == 1
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sightd.errors import ConfigError
 from sightd.settings import Settings, load_settings, parse_settings
-from sightd.settings.camera_url import hosts, normalise
+from sightd.settings.camera_url import hosts, normalise, shown
 
 CANARY = "hunter2canary"
 FILE = Path("/etc/sightd/sightd.yaml")
@@ -370,11 +370,18 @@ def test_how_a_camera_is_read_is_one_of_a_few_words() -> None:
     ]
 
 
+def test_a_camera_is_shown_without_what_may_be_secret() -> None:
+    assert shown("rtsp://u:hunter2@cam.lan/1") == "rtsp://u:***@cam.lan/1"
+    assert shown('gst: souphttpsrc cookies="session=hunter2" ! decodebin') == "gst: souphttpsrc ..."
+    assert shown('gst: "hunter2" ! decodebin') == "gst:  ..."
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [
         ("rtsp://u:p@cam.lan:554/1", ["cam.lan"]),
         ("http://[2001:db8::1]/x", ["2001:db8::1"]),
+        ("rtsp://u:it's@cam.lan/1", ["cam.lan"]),
         ('gst: rtspsrc location=rtsp://u:p@cam.lan/1 ! x location="http://192.0.2.1/"', ["cam.lan", "192.0.2.1"]),
         ("gst: rtspsrc location=rtsp://[::1 ! x", []),
         ("csi://0?flip=2", []),

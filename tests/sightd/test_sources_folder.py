@@ -44,6 +44,19 @@ def test_is_read_in_natural_order(folder: Path) -> None:
     assert read_all(source_for(folder.as_uri(), pace="fast")) == list(range(1, 13))
 
 
+def test_a_name_with_odd_digits_is_a_name_like_others(tmp_path: Path) -> None:
+    for number, name in enumerate(["1.png", "1²3.png", "٣.png"]):
+        write(tmp_path / name, number)
+    assert sorted(read_all(source_for(str(tmp_path), pace="fast"))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("path", ["{}.jpg", "{}/*.jpg", "{}/"])
+def test_what_the_system_refuses_to_look_at_is_a_camera_that_is_away(path: str, tmp_path: Path) -> None:
+    source = source_for(str(tmp_path / path.format("x" * 300)))
+    with pytest.raises(SourceError, match=r"can't be read \(File name too long\): check the path"):
+        source.open()
+
+
 def test_a_pattern_takes_some_of_it(folder: Path) -> None:
     assert read_all(source_for(f"{folder}/*.png", pace="fast")) == [9, 10, 11, 12]
     assert read_all(source_for(f"{folder}/1?.png", pace="fast")) == [10, 11, 12]

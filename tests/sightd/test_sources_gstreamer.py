@@ -59,6 +59,21 @@ class TestUsersPipeline:
         assert time.monotonic() - before > 0.1, "ten pictures had piled up"
         source.close()
 
+    def test_with_an_appsink_that_has_no_bound_does_not_fill_the_memory(self) -> None:
+        source = source_for("gst: videotestsrc ! video/x-raw,format=BGR,width=640,height=480 ! appsink sync=false")
+        source.open()
+        before = rss_mb()
+        time.sleep(0.5)
+        assert rss_mb() - before < 50, "several hundred megabytes had piled up"
+        source.close()
+
+    def test_with_a_bound_of_its_own_keeps_it(self) -> None:
+        source = source_for("gst: videotestsrc num-buffers=5 ! videoconvert ! appsink max-buffers=9 sync=false")
+        source.open()
+        time.sleep(0.3)
+        assert all(source.grab() for _ in range(4)), "all five were kept"
+        source.close()
+
     def test_that_ends_is_opened_again_like_a_camera_that_was_lost(self, tmp_path: Path) -> None:
         clip = write_encoded(tmp_path / "clip.mp4", H264, count=10)
         source = source_for(f"gst: filesrc location={clip} ! decodebin ! videoconvert ! appsink sync=false")
@@ -82,7 +97,9 @@ class TestUsersPipeline:
             ("v4l2src device=/dev/video99", "Cannot identify device '/dev/video99'"),
             ("videotestsrc ! video/x-raw,format=I420 ! appsink", "not-negotiated.*must be BGR in the CPU's memory"),
             ("rtspsrc location=rtsp://u:hunter2@127.0.0.1:9/1 user-pw=hunter2 ! decodebin", "(?s)Could not|Failed"),
-            ("rtspsrc user-pw=hunter2 location=rtsp://u:hunter2@h ! nosuch", "user-pw=.*no element nosuch"),
+            ("rtspsrc user-pw=hunter2 location=rtsp://u:hunter2@h ! nosuch", "gst: rtspsrc ...: .*no element nosuch"),
+            ('souphttpsrc extra-headers="h,Authorization=\\"Basic hunter2\\"" ! nosuch', "no element nosuch"),
+            ("rtspsrc location='rtsp://u:a hunter2@h' ! nosuch", "no element nosuch"),
         ],
     )
     def test_that_fails_says_why_and_tells_no_password(self, text: str, says: str) -> None:
@@ -207,6 +224,11 @@ def test_without_gstreamer_the_error_says_what_to_install(monkeypatch: pytest.Mo
             source_for("gst: videotestsrc").open()
     finally:
         gst_library.library.cache_clear()
+
+
+def rss_mb() -> float:
+    resident = Path("/proc/self/statm").read_text().split()[1]
+    return int(resident) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def parsed_with_stand_ins(texts: List[str]) -> Dict[str, str]:

@@ -1,0 +1,78 @@
+"""The cameras that run, by themselves; tests/daemon/test_reload.py and test_service.py see them in the service."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, List
+
+import pytest
+
+from daemon import cameras as module
+from daemon.cameras import Cameras
+from daemon.counters import Counters
+from daemon.outbox import Outbox
+from daemon.plan import CameraPlan
+from daemon.slots import FrameSlots
+from daemon.topics import Topics
+from sightd.errors import SourceError
+from sightd.sources import Source
+from sightd.types import Image
+
+
+class Sluggish(Source):
+    """Is being opened until *answer* is set, and then turns out to be away."""
+
+    live = True
+
+    def __init__(self, answer: threading.Event) -> None:
+        self._answer = answer
+
+    def open(self) -> None:
+        self._answer.wait()
+        raise SourceError("away")
+
+    def grab(self) -> bool:
+        raise AssertionError("not open")
+
+    def retrieve(self) -> Image:
+        raise AssertionError("not open")
+
+    def close(self) -> None:
+        pass
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until, "it did not come true"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("between", [{}, {"a": None}, {"a": CameraPlan("other")}], ids=["gone", "disabled", "changed"])
+def test_a_camera_that_comes_back_is_opened_when_the_last_thread_has_let_go_of_it(
+    between: dict[str, CameraPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: List[str] = []
+    answer = threading.Event()
+
+    def source_for(address: str, **_: object) -> Source:
+        opened.append(address)
+        return Sluggish(answer)
+
+    monkeypatch.setattr(module, "source_for", source_for)
+    may_start = threading.Event()
+    may_start.set()
+    outbox, topics = Outbox(), Topics("sightd/box")
+    running = Cameras(FrameSlots(), outbox, topics, Counters(), may_start, pytest.fail)
+    running.apply({"a": CameraPlan("same")})
+    wait_until(lambda: len(opened) == 1)
+    running.apply(between)
+    running.apply({"a": CameraPlan("same")})
+    time.sleep(0.2)
+    assert opened == ["same"], "the first is still being opened"
+    answer.set()
+    wait_until(lambda: len(opened) >= 2 and opened[-1] == "same")
+    running.dismiss()
+    running.join(10)
+    outbox.close()
