@@ -6,7 +6,8 @@ the analysis thread: the other way, crops would have to travel back and batches 
 batch that no classifier is asked about passes as it is, and pays nothing.
 
 What it may cost is bounded: of a batch's objects as many are looked at as fit into one batch of the classifier's
-engine, the largest of each frame first; the rest is counted. How many batches may wait for it is up to :mod:`.lanes`.
+engine, the largest of each frame first, the cameras in turn; the rest is counted. How many batches may wait for it is up
+to :mod:`.lanes`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,15 @@ class Classifier:
         self.engine, self.labels = engine, labels
         #: Batches in its engine.
         self.under_way = 0
+        self._looked_at: Dict[str, int] = {}
+
+    def last_look(self, camera: str) -> int:
+        """When it has looked at an object of *camera*: less for longer ago, 0 for never."""
+        return self._looked_at.get(camera, 0)
+
+    def look_at(self, camera: str) -> None:
+        """Remember that it has looked at an object of *camera* now."""
+        self._looked_at[camera] = 1 + max(self._looked_at.values(), default=0)
 
 
 class Classifiers:
@@ -82,7 +92,8 @@ class Classifiers:
         """Cut out and submit what one classifier is asked about; nothing where there is no such object."""
         rule = next(iter(rules.values()))
         classifier = self._loaded[rule.bundle]
-        places = _largest_first({index: _wanted(found[index], own) for index, own in rules.items()})
+        areas = {index: _wanted(found[index], own) for index, own in rules.items()}
+        places = _largest_first(areas, {index: classifier.last_look(frames[index].camera) for index in areas})
         chosen = [place for rank, place in places if rank < rule.max_per_frame][: classifier.engine.max_batch]
         self._counters.crops[rule.name] += len(chosen)
         self._counters.skipped[rule.name] += len(places) - len(chosen)
@@ -92,6 +103,7 @@ class Classifiers:
             slot = classifier.engine.slot()
             for position, (frame, item) in enumerate(chosen):
                 slot.put(position, crop(frames[frame].image, found[frame].boxes[item]))
+                classifier.look_at(frames[frame].camera)
             ticket = classifier.engine.submit(slot, len(chosen))
         classifier.under_way += 1
         yield _Question(rule.name, rule.min_score, classifier, chosen, ticket)
@@ -162,12 +174,15 @@ def _wanted(found: Detections, rule: ClassifierRule) -> NDArray[np.float32]:
     return areas
 
 
-def _largest_first(areas: Mapping[int, NDArray[np.float32]]) -> List[Tuple[int, _Place]]:
-    """The objects that have an area, with their rank in their frame: the largest of every frame, then the second ..."""
+def _largest_first(areas: Mapping[int, NDArray[np.float32]], order: Mapping[int, int]) -> List[Tuple[int, _Place]]:
+    """The objects that have an area, with their rank in their frame: the largest of every frame, then the second ...
+
+    :param order: of the frames, for objects of the same rank.
+    """
     ranked = [
-        (rank, -float(own[item]), (frame, int(item)))
+        (rank, order[frame], -float(own[item]), (frame, int(item)))
         for frame, own in areas.items()
         for rank, item in enumerate(np.argsort(-own, kind="stable"))
         if own[item] > 0
     ]
-    return [(rank, place) for rank, _, place in sorted(ranked)]
+    return [(rank, place) for rank, _, _, place in sorted(ranked)]

@@ -32,9 +32,15 @@ Box = Tuple[int, int, int, int]
 
 
 def ask(
-    boxes: Mapping[str, List[Box]], rule: ClassifierRule, engine: PatientEngine, **rules: Rule
+    boxes: Mapping[str, List[Box]],
+    rule: ClassifierRule,
+    engine: PatientEngine,
+    classifier: Optional[Classifier] = None,
+    **rules: Rule,
 ) -> Tuple[List[Detections], Counters]:
     """What is found in one batch, a frame for each camera with *boxes*, after a classifier was asked about it.
+
+    :param classifier: one that was asked before; else a new one with *engine*.
 
     The pictures are black but for the boxes' x1, which is their colour: so a crop tells whose it is.
     """
@@ -56,7 +62,7 @@ def ask(
         {camera: rules.get(camera, Rule(0.5, bundle="m", classifiers=(rule,))) for camera in boxes},
         {"m": Suppression(0.5)},
     )
-    classifiers = Classifiers({"c": Classifier(engine, ["thing"])}, counters)
+    classifiers = Classifiers({"c": classifier or Classifier(engine, ["thing"])}, counters)
     inferred = classifiers.ask(Inferred("m", batch, candidates, 0.0, 0.0, 0.0), plan).result()
     return inferred.found or [], counters
 
@@ -108,6 +114,14 @@ def test_of_too_many_in_a_batch_each_frames_largest_come_first() -> None:
     found, counters = ask({"a": large, "b": small}, RULE, PatientEngine(max_batch=3, spec=TINY))
     assert looked_at(found) == [[10, 100], [10]]
     assert (counters.crops["kind"], counters.skipped["kind"]) == (3, 2)
+
+
+def test_cameras_take_turns_where_there_is_room_for_one_object_only() -> None:
+    engine = PatientEngine(max_batch=1)
+    classifier = Classifier(engine, ["thing"])
+    boxes: Dict[str, List[Box]] = {"a": [(10, 0, 90, 90)], "b": [(30, 0, 60, 30)], "c": [(50, 0, 70, 20)]}
+    seen = [looked_at(ask(boxes, RULE, engine, classifier)[0]) for _ in range(6)]
+    assert seen == [[[10], [], []], [[], [30], []], [[], [], [50]]] * 2
 
 
 def test_an_object_that_the_camera_does_not_report_is_not_looked_at() -> None:
