@@ -6,8 +6,8 @@ the analysis thread: the other way, crops would have to travel back and batches 
 batch that no classifier is asked about passes as it is, and pays nothing.
 
 What it may cost is bounded: of a batch's objects as many are looked at as fit into one batch of the classifier's
-engine, the largest of each frame first, the cameras in turn; the rest is counted. How many batches may wait for it is up
-to :mod:`.lanes`.
+engine, the largest of each frame first, the cameras in turn; the rest is counted. How many batches may wait for it
+is up to :mod:`.lanes`.
 """
 
 from __future__ import annotations
