@@ -18,6 +18,8 @@ __all__ = ["BoxesScoresHead"]
 
 _FORMATS = ("xyxy", "cxcywh")
 _UNITS = ("pixels", "fraction")
+#: Of boxes so many have sides that are no less than 0; what the background is given may be anything.
+_MOST = 0.9
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class BoxesScoresHead(Head):
         size = signature.width, signature.height
         assumptions = () if set(options) == set(cls.options) else (_assumption(box_format, box_unit),)
         return cls(*size, anchors, classes, assumptions, (boxes[0], *scores), box_format, box_unit)
+
+    @classmethod
+    def matches(cls, signature: Signature) -> bool:
+        """Also whether the values can be boxes: offsets from anchors that the graph leaves out look the same."""
+        if not super().matches(signature):
+            return False
+        name = signature.outputs[cls.fit(signature, {}).places[0]].name
+        seen = np.asarray(signature.values.get(name, np.zeros((1, 1, 4))), np.float32)
+        sides = seen[..., 2:] - seen[..., :2], seen[..., 2:]  # of corners, or of centre and size
+        return max(float(np.mean((side >= 0).all(axis=-1))) for side in sides) >= _MOST
 
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         boxes, scores, *classes = [outputs[place] for place in self.places]

@@ -72,6 +72,8 @@ class DetrHead(Head):
         # RF-DETR keeps a place for "no object", but for COCO, whose last category stands in it.
         keeps_place = scoring == "softmax" or (rf_detr and channels != _COCO_NUMBERS)
         no_object = option(options, "no_object", _NO_OBJECT, "last" if keeps_place else "none") == "last"
+        if no_object and channels == 1:
+            raise ModelError(f'detr needs {cls.layout}; the only score is taken as that of "no object"')
         activated = scoring.capitalize() in behind
         size = signature.width, signature.height
         return cls(
@@ -152,11 +154,12 @@ def _computes_so(signature: Signature) -> bool:
 def _is_joined(signature: Signature) -> bool:
     """Whether one output is that of Ultralytics' RT-DETR: 300 queries, boxes and scores behind a sigmoid.
 
-    [B, N, 6], or a TopK, are rows of box, score and class: another family.
+    [B, N, 6], or a TopK, may be rows of box, score and class, another family, whose boxes are pixels; but the queries'
+    first boxes are chosen by a TopK too.
     """
     output = signature.outputs[0]
     behind = signature.behind[output.name]
-    rows = output.shape[2] == 6 or "TopK" in behind
+    rows = (output.shape[2] == 6 or "TopK" in behind) and not signature.are_fractions(output.name)
     return (output.shape[1] or 1) % _ROUND_QUERIES == 0 and "Sigmoid" in behind and not rows
 
 

@@ -46,8 +46,13 @@ class EndToEndHead(Head):
 
     @classmethod
     def matches(cls, signature: Signature) -> bool:
-        """Also what made the rows: one class and objectness, or two classes, take six columns as well."""
-        return super().matches(signature) and any(SELECTING & behind for behind in signature.behind.values())
+        """Also what made the rows: one class and objectness, or two classes, take six columns as well.
+
+        The queries of an RT-DETR of two classes are behind a TopK too, with boxes that are fractions.
+        """
+        if not super().matches(signature) or not any(SELECTING & behind for behind in signature.behind.values()):
+            return False
+        return not signature.are_fractions(signature.outputs[cls.fit(signature, {}).place].name)
 
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         boxes, *columns = graft.split(outputs[self.place], (4, 1, 1), 2)

@@ -25,6 +25,7 @@ from converter.model.session import Session
 from sightd.errors import ModelError
 from sightd.nms import detections
 from sightd.types import Candidates, Placement
+from tests.parts import families
 from tests.parts.families import FAMILY_MODELS, SSD_GRIDS, make_family_model, with_nms
 from tests.parts.models import Net
 from tests.parts.tensorrt_rtx import convolution_inputs
@@ -48,6 +49,7 @@ EXPECTED = {
     "detr-refined": ("detr", "detr", 1.0),
     "detr-rf": ("detr", "detr-imagenet", 1.0),
     "detr-joined": ("detr", "detr", 1.0),
+    "detr-joined-chosen": ("detr", "detr", 1.0),
     "detr-deployed": ("detr-postprocessed", "detr-postprocessed", 1.0),
     "nanodet": ("nanodet", "nanodet", 0.45),
     "nanodet-plus": ("nanodet", "nanodet", 0.45),
@@ -284,6 +286,7 @@ FORMULAS: Dict[str, Callable[[Outputs, int, int], List[Found]]] = {
     "detr-refined": detr,
     "detr-rf": rf_detr,
     "detr-joined": detr_joined,
+    "detr-joined-chosen": detr_joined,
     "nanodet": nanodet,
     "nanodet-plus": nanodet,
     "nanodet-g": nanodet,
@@ -331,6 +334,16 @@ def test_a_classic_detr_leaves_no_object_out(given: Any) -> None:
     done = finish(model, labels=LABELS[:2], head_options={"scoring": "softmax"})
     assert (done.head.preset, done.head.classes, done.head.assumptions) == ("detr-imagenet", 2, ())
     assert compare(model, done, detr_softmax) < 1e-3
+
+
+def test_queries_of_two_classes_are_no_rows_of_box_score_and_class() -> None:
+    head = finish(families.detr_joined(1, 2, chosen=True), labels=LABELS[:2]).head
+    assert (head.family, head.classes) == ("detr", 2)
+
+
+def test_a_score_of_no_object_alone_is_no_detector() -> None:
+    with pytest.raises(ModelError, match='the only score is taken as that of "no object"'):
+        finish(families.detr_joined(1, 1), head="detr", head_options={"no_object": "last"})
 
 
 def test_rf_detrs_last_score_is_a_class_where_the_user_says_so(given: Any) -> None:

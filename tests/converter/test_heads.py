@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -46,6 +47,20 @@ def test_a_layout_is_recognised_by_its_outputs(outputs: Outputs, family: str, ex
     head = choose_head(signature(*outputs), None, {})
     assert head.family == family
     assert {name: getattr(head, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "fits"), [([[5, 5, 9, 9]], True), ([[9, 9, 2, 3]], True), ([[0.1, -0.2, -0.3, 0.4], [1, 2, 3, 4]], False)]
+)
+def test_offsets_from_unknown_anchors_are_no_boxes(seen: Sequence[Sequence[float]], fits: bool) -> None:
+    outputs = signature(("b", (1, len(seen), 4)), ("s", (1, len(seen), 7)), behind=())
+    seen_too = replace(outputs, values={"b": np.array([seen], np.float32)})
+    if fits:
+        assert detect(seen_too) == "boxes-scores"
+    else:
+        with pytest.raises(ModelError, match="no layout known"):
+            detect(seen_too)
+    assert choose_head(seen_too, "boxes-scores", {}).anchors == len(seen)
 
 
 @pytest.mark.parametrize(
