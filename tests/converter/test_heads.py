@@ -49,18 +49,31 @@ def test_a_layout_is_recognised_by_its_outputs(outputs: Outputs, family: str, ex
     assert {name: getattr(head, name) for name in expected} == expected
 
 
+def seen_boxes(rows: Sequence[Sequence[float]]) -> Signature:
+    outputs = signature(("b", (1, len(rows), 4)), ("s", (1, len(rows), 7)), behind=())
+    return replace(outputs, values={"b": np.array([rows], np.float32)})
+
+
 @pytest.mark.parametrize(
-    ("seen", "fits"), [([[5, 5, 9, 9]], True), ([[9, 9, 2, 3]], True), ([[0.1, -0.2, -0.3, 0.4], [1, 2, 3, 4]], False)]
+    ("row", "box_format", "box_unit"),
+    [
+        ([5, 5, 9, 9], "xyxy", "pixels"),
+        ([9, 9, 2, 3], "cxcywh", "pixels"),
+        ([0.1, 0.2, 0.3, 0.3], "xyxy", "fraction"),
+        ([0.5, 0.5, 0.1, 0.2], "cxcywh", "fraction"),
+    ],
 )
-def test_offsets_from_unknown_anchors_are_no_boxes(seen: Sequence[Sequence[float]], fits: bool) -> None:
-    outputs = signature(("b", (1, len(seen), 4)), ("s", (1, len(seen), 7)), behind=())
-    seen_too = replace(outputs, values={"b": np.array([seen], np.float32)})
-    if fits:
-        assert detect(seen_too) == "boxes-scores"
-    else:
-        with pytest.raises(ModelError, match="no layout known"):
-            detect(seen_too)
-    assert choose_head(seen_too, "boxes-scores", {}).anchors == len(seen)
+def test_plain_boxes_are_what_those_seen_can_be(row: Sequence[float], box_format: str, box_unit: str) -> None:
+    head = choose_head(seen_boxes([row]), None, {})
+    assert (getattr(head, "box_format"), getattr(head, "box_unit")) == (box_format, box_unit)  # noqa: B009
+    assert f"{box_format} in {box_unit}" in head.assumptions[0]
+
+
+def test_offsets_from_unknown_anchors_are_no_boxes_unless_the_user_says_so() -> None:
+    outputs = seen_boxes([[0.1, -0.2, -0.3, 0.4], [1, 2, 3, 4]])
+    with pytest.raises(ModelError, match="no layout known"):
+        detect(outputs)
+    assert choose_head(outputs, "boxes-scores", {}).anchors == 2
 
 
 @pytest.mark.parametrize(
