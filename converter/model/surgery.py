@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Set
+from typing import Iterator, Mapping, Set
 
 import onnx
 from onnx import helper
 
-__all__ = ["OUR_PREFIX", "ancestors", "keep_outputs", "read_by"]
+__all__ = ["OUR_PREFIX", "all_nodes", "ancestors", "keep_outputs", "read_by"]
 
 #: Every node and tensor that we add begins with this.
 OUR_PREFIX = "sightd/"
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, bodies of If and Loop included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from all_nodes(attribute.g)
 
 
 def read_by(graph: onnx.GraphProto) -> Set[str]:
