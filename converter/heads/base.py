@@ -47,6 +47,11 @@ class Signature:
         lowest, highest = self.range_of(output, columns, axis)
         return lowest >= 0 and highest <= 1
 
+    def are_whole(self, output: str, columns: slice) -> bool:
+        """Whether *columns* of *output* were seen as whole numbers, classes for instance, or not at all."""
+        seen = np.asarray(self.values.get(output, np.zeros(1))[..., columns], np.float64)
+        return bool((seen == np.round(seen)).all())
+
     def are_fractions(self, output: str) -> bool:
         """Whether the boxes that *output* begins with were seen as fractions of the input, give or take one."""
         return 0 < self.range_of(output, slice(4))[1] <= _MOST_FRACTION

@@ -152,14 +152,16 @@ def _computes_so(signature: Signature) -> bool:
 
 
 def _is_joined(signature: Signature) -> bool:
-    """Whether one output is that of Ultralytics' RT-DETR: 300 queries, boxes and scores behind a sigmoid.
+    """Whether one output is that of Ultralytics' older RT-DETR: 300 queries, boxes and scores behind a sigmoid.
 
-    [B, N, 6], or a TopK, may be rows of box, score and class, another family, whose boxes are pixels; but the queries'
-    first boxes are chosen by a TopK too.
+    [B, N, 6] with whole numbers last are rows of box, score and class: another family. So is what else is behind a
+    TopK, unless its boxes are fractions: a TopK chooses the queries' first boxes too.
     """
     output = signature.outputs[0]
     behind = signature.behind[output.name]
-    rows = (output.shape[2] == 6 or "TopK" in behind) and not signature.are_fractions(output.name)
+    rows = "TopK" in behind and not signature.are_fractions(output.name)
+    if output.shape[2] == 6:
+        rows = signature.are_whole(output.name, slice(5, 6))
     return (output.shape[1] or 1) % _ROUND_QUERIES == 0 and "Sigmoid" in behind and not rows
 
 

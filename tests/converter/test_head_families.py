@@ -50,6 +50,7 @@ EXPECTED = {
     "detr-rf": ("detr", "detr-imagenet", 1.0),
     "detr-joined": ("detr", "detr", 1.0),
     "detr-joined-chosen": ("detr", "detr", 1.0),
+    "detr-rows": ("end-to-end", "detr", 1.0),
     "detr-deployed": ("detr-postprocessed", "detr-postprocessed", 1.0),
     "nanodet": ("nanodet", "nanodet", 0.45),
     "nanodet-plus": ("nanodet", "nanodet", 0.45),
@@ -139,6 +140,15 @@ def detr_softmax(outputs: Outputs, width: int, height: int) -> List[Found]:
     found = []
     for one, logits in zip(detr(outputs, width, height), outputs["pred_logits"].tolist()):
         found.append(best(softmax(logits)[:-1], one.box))
+    return found
+
+
+def detr_rows(outputs: Outputs, width: int, height: int) -> List[Found]:
+    """Ultralytics' RT-DETR with its own selection: cxcywh as fractions, score, class."""
+    found = []
+    for cx, cy, w, h, score, label in outputs["output0"].tolist():
+        box = [(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height]
+        found.append(Found(score, int(label), box))
     return found
 
 
@@ -287,6 +297,7 @@ FORMULAS: Dict[str, Callable[[Outputs, int, int], List[Found]]] = {
     "detr-rf": rf_detr,
     "detr-joined": detr_joined,
     "detr-joined-chosen": detr_joined,
+    "detr-rows": detr_rows,
     "nanodet": nanodet,
     "nanodet-plus": nanodet,
     "nanodet-g": nanodet,

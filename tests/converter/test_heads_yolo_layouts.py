@@ -49,6 +49,11 @@ def test_one_family_and_no_other_is_recognised(given: Signature, family: str) ->
     assert detect(given) == family
 
 
+def test_as_many_rows_as_anchors_are_still_a_selection_behind_a_top_k() -> None:
+    assert choose_head(signature((1, 168, 6), behind=["TopK", "Sigmoid"]), None, {}).nms_iou == 1
+    assert choose_head(signature((1, 168, 6), behind=["ArgMax", "Sigmoid"]), None, {}).nms_iou < 1
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_as_many_channels_as_cells_are_told_apart_by_where_the_scores_are(last: bool) -> None:
     rows = np.full((1, 168, 168), 0.5, np.float32)

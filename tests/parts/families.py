@@ -100,6 +100,16 @@ def detr_joined(batch: Batch, classes: int = CLASSES, *, chosen: bool = False) -
     return named(net, [(net.add("Concat", boxes, net.add("Sigmoid", logits), axis=2), "output0")])
 
 
+def detr_rows(batch: Batch) -> onnx.ModelProto:
+    """Ultralytics' RT-DETR since it selects itself: centre and size as fractions, score, class."""
+    net = Net(batch)
+    logits, boxes = detr_parts(net, chosen=True)
+    scores = net.add("Sigmoid", logits)
+    labels = net.add("Cast", net.add("ArgMax", scores, axis=2, keepdims=1), to=TensorProto.FLOAT)
+    best = net.add("ReduceMax", scores, axes=[2], keepdims=1)
+    return named(net, [(net.add("Concat", boxes, best, labels, axis=2), "output0")])
+
+
 def detr_deployed(batch: Batch) -> onnx.ModelProto:
     """The deploy mode of RT-DETR's postprocessor: a second input, the best pairs of query and class."""
     net = Net(batch)
@@ -298,6 +308,7 @@ FAMILY_MODELS: Dict[str, Callable[[Batch], onnx.ModelProto]] = {
     "detr-rf": rf_detr,
     "detr-joined": detr_joined,
     "detr-joined-chosen": lambda batch: detr_joined(batch, chosen=True),
+    "detr-rows": detr_rows,
     "detr-deployed": detr_deployed,
     "nanodet": lambda batch: nanodet(batch, (8, 16, 32)),
     "nanodet-plus": lambda batch: nanodet(batch, (8, 16, 32, 64)),
