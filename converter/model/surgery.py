@@ -7,7 +7,7 @@ from typing import Iterator, Mapping, Set
 import onnx
 from onnx import helper
 
-__all__ = ["OUR_PREFIX", "all_nodes", "ancestors", "keep_outputs", "read_by"]
+__all__ = ["OUR_PREFIX", "all_nodes", "ancestors", "keep_outputs", "read_by", "reads"]
 
 #: Every node and tensor that we add begins with this.
 OUR_PREFIX = "sightd/"
@@ -24,7 +24,7 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 def read_by(graph: onnx.GraphProto) -> Set[str]:
     """The tensors that nodes read, bodies of If and Loop included."""
-    return set().union(*(_reads(node) for node in graph.node))
+    return set().union(*(reads(node) for node in graph.node))
 
 
 def ancestors(graph: onnx.GraphProto, tensors: Set[str]) -> Set[str]:
@@ -32,7 +32,7 @@ def ancestors(graph: onnx.GraphProto, tensors: Set[str]) -> Set[str]:
     wanted, found = set(tensors), set()
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
-            wanted |= _reads(node)
+            wanted |= reads(node)
             found.update(node.output)
     return found
 
@@ -62,7 +62,7 @@ def keep_outputs(model: onnx.ModelProto, kept: Mapping[str, str]) -> onnx.ModelP
     return inferred
 
 
-def _reads(node: onnx.NodeProto) -> Set[str]:
+def reads(node: onnx.NodeProto) -> Set[str]:
     """The tensors that *node* reads, those that its bodies take from outside included."""
     bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return set(node.input).union(*(read_by(body) for body in bodies)) - {""}

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from converter.agreement.reference import Reference, normalised
 from converter.int8.plan import layers
@@ -439,6 +439,21 @@ def test_boxes_that_later_layers_refine_are_predictions_too(given: Any) -> None:
     found = [widths[node.input[1]] for node in products if node.name in may_be_int8]
     # Query, key, value and the layer behind attention, then the one that reads the first layer's boxes.
     assert found == [[8, 8]] * 4 + [[4, 8]]
+
+
+def test_what_the_body_of_an_if_reads_is_a_prediction_too() -> None:
+    net = Net(1)
+    rows = net.conv(net.backbone("input"), 8, 6)
+    prediction = net.nodes[-1].name
+    body = helper.make_graph(
+        [helper.make_node("Sigmoid", [rows], ["inside"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)],
+    )
+    condition = net.constant(np.array(True))
+    model = net.model([net.add("If", condition, then_branch=body, else_branch=body)])
+    assert prediction in head_nodes(model)
 
 
 def test_a_layer_that_only_gives_its_shape_to_the_outputs_is_no_prediction() -> None:
