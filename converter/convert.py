@@ -48,12 +48,22 @@ def convert(request: Request, progress: Progress) -> Result:
     :raises CalibrationError: the frames, or the annotations, can't be used.
     :raises BundleError: the bundle can't be written; one that was there stays.
     """
+    _check_names(request)
     try:
         with scratch_folder(request.out.parent) as folder:
             return _convert(request, folder, progress)
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         raise BundleError(f"{request.out}: can't be written ({why}); what was there before is kept") from error
+
+
+def _check_names(request: Request) -> None:
+    """The manifest, which is written last, is UTF-8; names of files may be anything."""
+    for path in (request.model, request.calibration):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise ModelError(f"{str(path)!r}: its name is no UTF-8, so no manifest can hold it: rename it") from error
 
 
 def _convert(request: Request, folder: Path, progress: Progress) -> Result:

@@ -35,8 +35,11 @@ def job_file(model: Path) -> Path:
 
 
 def files_beside(model: Path) -> List[Path]:
-    """What belongs to *model*, there or not: its options, and its weights where ONNX keeps them in a second file."""
-    return [job_file(model), model.with_name(f"{model.name}.data")]
+    """What belongs to *model*, there or not: its options, and its weights where ONNX keeps them in a second file.
+
+    That is called so by PyTorch, and so by Hugging Face.
+    """
+    return [job_file(model), *(model.with_name(f"{model.name}{mark}data") for mark in "._")]
 
 
 def job_key(model: Path) -> str:

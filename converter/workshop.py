@@ -62,7 +62,8 @@ class Workshop:
         tail = head_nodes(self.model)
         #: The prediction layers, float unless a recipe says otherwise.
         self.head: AbstractSet[str] = tail.intersection(layers(self.model, set()))
-        #: Whether a recipe may: where sides are the mean of a distribution (DFL), a step of INT8 is pixels.
+        #: Whether a recipe may: where sides are the mean of a distribution (DFL), a step of INT8 is pixels. Any Softmax
+        #: is taken for one, that of FastestDet's classes too, which costs the search a change to try.
         self.int8_head = not any(node.op_type == "Softmax" for node in self.model.graph.node if node.name in tail)
         #: Float in every recipe: decoding, and (from prepare() on) what INT8 only slows down.
         self._never = tail - self.head

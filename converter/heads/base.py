@@ -19,6 +19,8 @@ __all__ = ["SELECTING", "Anchors", "Head", "Signature", "best_class", "has_ones"
 
 #: Behind an output of these the model has chosen already: a row is an object, not an anchor.
 SELECTING = frozenset(["ArgMax", "TopK"])
+#: No box in fractions of the input reaches that far beyond it.
+_MOST_FRACTION = 2
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,24 @@ class Signature:
     #: For each output, by name, what a black picture made of it, [1, ...]; empty where the model was not run.
     values: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
-    def range_of(self, output: str, columns: slice = slice(None)) -> Tuple[float, float]:
-        """The least and the greatest value seen in *output*, in *columns* of its last axis; 0 and 0 if none was."""
-        seen = self.values.get(output, np.zeros(1))[..., columns]
+    def range_of(self, output: str, columns: slice = slice(None), axis: int = -1) -> Tuple[float, float]:
+        """The least and the greatest value seen in *output*, in *columns* of that axis; 0 and 0 if none was."""
+        seen = np.moveaxis(self.values.get(output, np.zeros((1, 1, 1))), axis, -1)[..., columns]
         return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+
+    def are_scores(self, output: str, columns: slice, axis: int = -1) -> bool:
+        """Whether *columns* of *output* were seen in 0..1, or not at all."""
+        lowest, highest = self.range_of(output, columns, axis)
+        return lowest >= 0 and highest <= 1
+
+    def are_whole(self, output: str, columns: slice) -> bool:
+        """Whether *columns* of *output* were seen as whole numbers, classes for instance, or not at all."""
+        seen = np.asarray(self.values.get(output, np.zeros(1))[..., columns], np.float64)
+        return bool((seen == np.round(seen)).all())
+
+    def are_fractions(self, output: str) -> bool:
+        """Whether the boxes that *output* begins with were seen as fractions of the input, give or take one."""
+        return 0 < self.range_of(output, slice(4))[1] <= _MOST_FRACTION
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,23 @@ from sightd.errors import ModelError
 from ..model.graft import Graft
 from ..model.graph import Tensor
 from .base import Anchors, Head, Signature, best_class
+from .boxes import graft_xyxy, one_hot, option, xyxy
 
 __all__ = ["BoxesScoresHead"]
 
 _FORMATS = ("xyxy", "cxcywh")
 _UNITS = ("pixels", "fraction")
+#: Of boxes so many have sides that are no less than 0; what the background is given may be anything.
+_MOST = 0.9
 
 
 @dataclass(frozen=True)
 class BoxesScoresHead(Head):
-    """Boxes [B, A, 4] with scores [B, A, C], or with scores [B, A] and integer classes [B, A]."""
+    """Boxes [B, A, 4] with scores [B, A, C], or with scores [B, A] and integer classes [B, A].
+
+    What the boxes of a black picture can't be otherwise is taken: corners where these lie in order, pixels where they
+    go beyond the fractions.
+    """
 
     #: Places of boxes and scores, and of the classes where they are an output, among the outputs.
     places: Tuple[int, ...]
@@ -47,38 +54,36 @@ class BoxesScoresHead(Head):
         scores, classes = _scores(outputs, anchors)
         if not scores:
             raise ModelError(f"boxes-scores needs {cls.layout}; the anchors of all must be as many")
-        box_format = _option(options, "box_format", _FORMATS)
-        box_unit = _option(options, "box_unit", _UNITS)
+        name = outputs[boxes[0]].name
+        box_format = option(options, "box_format", _FORMATS, [*_possible_formats(signature, name), *_FORMATS][0])
+        box_unit = option(options, "box_unit", _UNITS, "fraction" if signature.are_fractions(name) else "pixels")
         size = signature.width, signature.height
         assumptions = () if set(options) == set(cls.options) else (_assumption(box_format, box_unit),)
         return cls(*size, anchors, classes, assumptions, (boxes[0], *scores), box_format, box_unit)
 
+    @classmethod
+    def matches(cls, signature: Signature) -> bool:
+        """Also whether the values can be boxes: offsets from anchors that the graph leaves out look the same."""
+        if not super().matches(signature):
+            return False
+        return bool(_possible_formats(signature, signature.outputs[cls.fit(signature, {}).places[0]].name))
+
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         boxes, scores, *classes = [outputs[place] for place in self.places]
-        if self.box_format == "cxcywh":
-            centre, size = graft.split(boxes, (2, 2), 2)
-            half = graft.add("Mul", size, graft.constant(np.array(0.5, np.float32)))
-            corners = graft.add("Sub", centre, half), graft.add("Add", centre, half)
-            boxes = graft.add("Concat", *corners, axis=2)
-        if self.box_unit == "fraction":
-            boxes = graft.add("Mul", boxes, graft.constant(np.array([self.width, self.height] * 2, np.float32)))
+        boxes = graft_xyxy(graft, boxes, self.box_format, self._unit)
         if classes:
             return Anchors(boxes, scores, classes[0])
         return Anchors(boxes, *best_class(graft, scores))
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         boxes, scores, *classes = [outputs[place] for place in self.places]
-        if self.box_format == "cxcywh":
-            cx, cy, w, h = boxes.T
-            boxes = np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], axis=1)
-        if self.box_unit == "fraction":
-            boxes = boxes * np.array([self.width, self.height, self.width, self.height], np.float32)
-        if classes:
-            of_class = classes[0].astype(int)
-            one_hot = np.zeros((self.anchors, of_class.max() + 1), np.float32)
-            one_hot[np.arange(self.anchors), of_class] = scores
-            scores = one_hot
-        return boxes, scores
+        boxes = xyxy(boxes, self.box_format, self._unit)
+        return boxes, one_hot(scores, classes[0].astype(int)) if classes else scores
+
+    @property
+    def _unit(self) -> Tuple[int, int]:
+        """What a box's numbers are multiplied by to be pixels, x and y."""
+        return (self.width, self.height) if self.box_unit == "fraction" else (1, 1)
 
 
 def _scores(outputs: Sequence[Tensor], anchors: int) -> Tuple[List[int], Optional[int]]:
@@ -93,15 +98,15 @@ def _scores(outputs: Sequence[Tensor], anchors: int) -> Tuple[List[int], Optiona
     return ([place for place in flat if place not in whole] + whole if len(flat) == 2 and len(whole) == 1 else []), None
 
 
+def _possible_formats(signature: Signature, boxes: str) -> List[str]:
+    """Those in which hardly a box that was seen has a side of less than 0."""
+    seen = np.asarray(signature.values.get(boxes, np.zeros((1, 1, 4))), np.float32)
+    sides = {"xyxy": seen[..., 2:] - seen[..., :2], "cxcywh": seen[..., 2:]}
+    return [name for name, side in sides.items() if np.mean((side >= 0).all(axis=-1)) >= _MOST]
+
+
 def _assumption(box_format: str, box_unit: str) -> str:
     return (
-        f"boxes are taken as {box_format} in {box_unit}, which this layout does not tell: where the annotated picture "
+        f"boxes are taken as {box_format} in {box_unit}, as those of a black picture look: where the annotated picture "
         f"shows them wrong, set box_format ({' or '.join(_FORMATS)}) and box_unit ({' or '.join(_UNITS)})"
     )
-
-
-def _option(options: Mapping[str, str], name: str, allowed: Tuple[str, ...]) -> str:
-    value = options.get(name, allowed[0])
-    if value not in allowed:
-        raise ModelError(f"head option {name} is {value!r}, must be one of {', '.join(allowed)}")
-    return value

@@ -14,6 +14,7 @@ from sightd.errors import ModelError
 from ..model.graft import Graft
 from ..model.graph import Tensor
 from .base import Anchors, Head, Signature, best_class
+from .boxes import graft_corners
 
 __all__ = ["CenterNetHead"]
 
@@ -100,10 +101,7 @@ class CenterNetHead(Head):
             return graft.add("Add", signed, graft.constant(np.tile(cells * self.stride, 2).astype(np.float32)))
         size, offset = flat
         centre = graft.add("Add", offset, graft.constant(cells))
-        half = graft.add("Mul", size, graft.constant(np.array(0.5, np.float32)))
-        corners = graft.add("Sub", centre, half), graft.add("Add", centre, half)
-        joined = graft.add("Concat", *corners, axis=2)
-        return graft.add("Mul", joined, graft.constant(np.array(self.stride, np.float32)))
+        return graft.add("Mul", graft_corners(graft, centre, size), graft.constant(np.array(self.stride, np.float32)))
 
 
 def _fits(signature: Signature, *, channels_last: bool) -> List[CenterNetHead]:

@@ -20,8 +20,8 @@ _ACTIVATIONS = ("softmax", "sigmoid", "none")
 #: A single output of two axes that comes from these is a list of boxes.
 _BOXES = {"NonMaxSuppression", "TopK"}
 _INPUT = (
-    "the input is taken as torchvision's classifiers have it: stretched, RGB, ImageNet's mean and std; where it is "
-    "another, say so (of Ultralytics' -cls models, whose metadata says it: --spec mean=0,0,0 --spec std=1,1,1)"
+    "unless --spec or the model's metadata (as Ultralytics writes it) says otherwise, the input is taken as "
+    "torchvision's classifiers have it: stretched, RGB, ImageNet's mean and std"
 )
 
 

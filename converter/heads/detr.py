@@ -72,6 +72,8 @@ class DetrHead(Head):
         # RF-DETR keeps a place for "no object", but for COCO, whose last category stands in it.
         keeps_place = scoring == "softmax" or (rf_detr and channels != _COCO_NUMBERS)
         no_object = option(options, "no_object", _NO_OBJECT, "last" if keeps_place else "none") == "last"
+        if no_object and channels == 1:
+            raise ModelError(f'detr needs {cls.layout}; the only score is taken as that of "no object"')
         activated = scoring.capitalize() in behind
         size = signature.width, signature.height
         return cls(
@@ -150,13 +152,16 @@ def _computes_so(signature: Signature) -> bool:
 
 
 def _is_joined(signature: Signature) -> bool:
-    """Whether one output is that of Ultralytics' RT-DETR: 300 queries, boxes and scores behind a sigmoid.
+    """Whether one output is that of Ultralytics' older RT-DETR: 300 queries, boxes and scores behind a sigmoid.
 
-    [B, N, 6], or a TopK, are rows of box, score and class: another family.
+    [B, N, 6] with whole numbers last are rows of box, score and class: another family. So is what else is behind a
+    TopK, unless its boxes are fractions: a TopK chooses the queries' first boxes too.
     """
     output = signature.outputs[0]
     behind = signature.behind[output.name]
-    rows = output.shape[2] == 6 or "TopK" in behind
+    rows = "TopK" in behind and not signature.are_fractions(output.name)
+    if output.shape[2] == 6:
+        rows = signature.are_whole(output.name, slice(5, 6))
     return (output.shape[1] or 1) % _ROUND_QUERIES == 0 and "Sigmoid" in behind and not rows
 
 

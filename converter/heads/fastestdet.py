@@ -12,6 +12,7 @@ from sightd.errors import ModelError
 
 from ..model.graft import Graft
 from .base import Anchors, Head, Signature, best_class
+from .boxes import graft_corners
 
 __all__ = ["FastestDetHead"]
 
@@ -59,14 +60,15 @@ class FastestDetHead(Head):
         objectness, shift, size, class_scores = graft.split(rows, (1, 2, 2, self.classes), 2)
         centre = graft.add("Add", graft.add("Tanh", shift), graft.constant(self._cells()))
         centre = graft.add("Mul", centre, graft.constant(np.array(self.stride, np.float32)))
-        half_input = np.array([self.width / 2, self.height / 2], np.float32)
-        half = graft.add("Mul", graft.add("Sigmoid", size), graft.constant(half_input))
-        corners = graft.add("Sub", centre, half), graft.add("Add", centre, half)
+        size = graft.add(
+            "Mul", graft.add("Sigmoid", size), graft.constant(np.array([self.width, self.height], np.float32))
+        )
+        boxes = graft_corners(graft, centre, size)
         best, classes = best_class(graft, class_scores)  # the power keeps the order of the classes
         objectness = graft.add("Squeeze", objectness, graft.constant(np.array([2], np.int64)))
         objectness = graft.add("Pow", objectness, graft.constant(np.array(_OBJECTNESS_POWER, np.float32)))
         best = graft.add("Pow", best, graft.constant(np.array(_CLASS_POWER, np.float32)))
-        return Anchors(graft.add("Concat", *corners, axis=2), graft.add("Mul", objectness, best), classes)
+        return Anchors(boxes, graft.add("Mul", objectness, best), classes)
 
     def decode(self, outputs: Sequence[NDArray[np.float32]]) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
         plane = outputs[0].astype(np.float64)

@@ -80,7 +80,7 @@ class NanoDetHead(Head):
         # YOLOX has as many anchors: its last columns are scores, these are logits, and what is first are scores.
         name, classes = signature.outputs[0].name, cls.fit(signature, {}).classes
         behind, (lowest, _) = signature.behind[name], signature.range_of(name, slice(classes, None))
-        scored = _are_scores(signature, classes) and "Sigmoid" in behind
+        scored = signature.are_scores(name, slice(classes)) and "Sigmoid" in behind
         return scored and lowest < 0 and "Softmax" not in behind
 
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
@@ -167,15 +167,9 @@ def _joined(signature: Signature, anchors: int, allowed: Sequence[int]) -> _Foun
         return None
     options = [((output.shape[2] or 0) - 4 * (reg_max + 1), reg_max) for reg_max in allowed]
     possible = [(classes, reg_max) for classes, reg_max in options if classes > 0]
-    fitting = [(classes, reg_max) for classes, reg_max in possible if _are_scores(signature, classes)]
+    fitting = [(classes, reg_max) for classes, reg_max in possible if signature.are_scores(output.name, slice(classes))]
     found = (fitting or possible)[:1]
     return (*found[0], ()) if found else None
-
-
-def _are_scores(signature: Signature, columns: int) -> bool:
-    """Whether the first *columns* of the only output were seen in 0..1."""
-    lowest, highest = signature.range_of(signature.outputs[0].name, slice(columns))
-    return lowest >= 0 and highest <= 1
 
 
 def _split(signature: Signature, grid_cells: Sequence[int], allowed: Sequence[int]) -> _Found:

@@ -54,7 +54,7 @@ class NmsHead(Head):
         if (b if by_class else a) != anchors or boxes.shape[2:] not in ((4,), (1, 4)):
             raise ModelError(f"nms needs {cls.layout}")
         box_format = option(options, "box_format", BOX_FORMATS, formats[0])
-        seen = "fraction" if 0 < signature.range_of(boxes.name)[1] <= 2 else "pixels"
+        seen = "fraction" if signature.are_fractions(boxes.name) else "pixels"
         box_unit = option(options, "box_unit", _UNITS, seen)
         read = [places[boxes.name], places[scores.name], *([places[nms.CLASSES]] if nms.CLASSES in places else [])]
         classes = None if len(read) == 3 else (a if by_class else b)

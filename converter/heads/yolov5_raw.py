@@ -137,5 +137,6 @@ def _assumption(strides: Sequence[int]) -> str:
     return (
         f"the anchor boxes are taken as {DEFAULT}'s for strides {', '.join(map(str, strides))}, which this layout does "
         "not tell (YOLOv7 has others, and training may have fitted them to your data): where the annotated picture "
-        "shows boxes of wrong size, give the model's own, --head-option anchors=yolov7 or anchors=10x13,16x30,..."
+        "shows boxes of wrong size, give the model's own, --head-option anchors=yolov7 or anchors=10x13,16x30,... "
+        "(Darknet's YOLOv3 and YOLOv4 have such maps too, but other formulas: export those with their boxes decoded)"
     )

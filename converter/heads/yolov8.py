@@ -46,6 +46,8 @@ class Yolov8Head(Head):
         activated = "Sigmoid" in behind and not SELECTING & behind
         for last, (anchors, channels) in ((False, output.shape[:0:-1]), (True, output.shape[1:])):
             fits = anchors_a_cell(*size, anchors) == 1 and (channels or 0) > 4
+            # There may be as many channels as a grid has cells: scores then are where nothing leaves 0..1.
+            fits = fits and signature.are_scores(output.name, slice(4, None), axis=2 if last else 1)
             if fits and activated and (of_this_family or not last):
                 return cls(*size, anchors or 0, (channels or 0) - 4, (), place, last)
         raise ModelError(f"yolov8 needs {cls.layout}; at {signature.width}x{signature.height} input, this is {output}")

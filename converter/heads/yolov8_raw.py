@@ -116,9 +116,9 @@ def _roles(signature: Signature, level: Sequence[int], box_channels: int) -> Tup
     outputs = signature.outputs
     if len(level) == 1:
         return tuple(level)
-    boxes = [place for place in level if outputs[place].shape[1] == box_channels]
-    if len(boxes) > 1:  # as many classes as bins: they may be behind a sigmoid, which bins never are
-        boxes = [place for place in boxes if not _is_sigmoided(signature, outputs[place])]
+    # There may be as many classes as bins: they may be behind a sigmoid, which bins never are.
+    raw = [place for place in level if not _is_sigmoided(signature, outputs[place])]
+    boxes = [place for place in raw if outputs[place].shape[1] == box_channels]
     if len(boxes) != 1 or len(level) > 3:
         return ()
     rest = [place for place in level if place not in boxes]

@@ -53,8 +53,7 @@ class YoloxHead(Head):
     @classmethod
     def matches(cls, signature: Signature) -> bool:
         # Scores outside 0..1 are none: NanoDet's [B, A, C + 32] has as many anchors, and logits of distances last.
-        lowest, highest = signature.range_of(signature.outputs[0].name, slice(5, None))
-        return lowest >= 0 and highest <= 1 and super().matches(signature)
+        return signature.are_scores(signature.outputs[0].name, slice(5, None)) and super().matches(signature)
 
     def graft(self, graft: Graft, outputs: Sequence[str]) -> Anchors:
         centre, size, objectness, class_scores = graft.split(outputs[0], (2, 2, 1, self.classes), 2)

@@ -16,6 +16,7 @@ from .batch import agrees
 from .exporters import Wanted, check_dynamo, scripted, write_by_dynamo, write_by_scripting, write_by_tracing
 from .graph import load_onnx, opset_of, set_metadata
 from .model_files import ModelFormat, format_of
+from .presets import MOST_PIXELS
 from .torch_archives import TorchModel, open_program, open_torchscript
 from .torch_run import Outputs, expected_of, flattened
 from .torch_weights import check_only_tensors, module_with_weights
@@ -184,6 +185,8 @@ def _images(known: Optional[Tuple[int, int]], size: Optional[Tuple[int, int]], p
 def _check_size(size: Optional[Tuple[int, int]], path: Path) -> Tuple[int, int]:
     if size is None:
         raise ModelError(f"{path}: does not say the size of its input: give it with --size WIDTHxHEIGHT")
+    if not all(0 < side <= MOST_PIXELS for side in size):
+        raise ModelError(f"{path}: no picture is {size[0]} x {size[1]} pixels: give the input's size with --size")
     return size
 
 

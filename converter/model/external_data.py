@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List
 
+import numpy as np
 import onnx
+from onnx import helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from sightd.errors import ModelError
@@ -22,7 +25,8 @@ def read_external_data(model: onnx.ModelProto, path: Path, most_bytes: int) -> N
     """Read the weights that lie beside *path* into *model*, in place.
 
     :param path: the model's file; the paths in it are relative to its folder.
-    :raises ModelError: a path leads elsewhere, a file is missing or too short, or all is more than *most_bytes*.
+    :raises ModelError: a path leads elsewhere, a file is missing or too short, a weight has more than it needs,
+        or all is more than *most_bytes*.
     """
     tensors = _external(model)
     total = sum(_checked(tensor, path) for tensor in tensors)
@@ -40,7 +44,12 @@ def _checked(tensor: onnx.TensorProto, path: Path) -> int:
     """The bytes that *tensor* takes, of a file that may be read and holds them."""
     told: Dict[str, str] = {entry.key: entry.value for entry in tensor.external_data}
     location, folder = told.get("location", ""), path.parent.resolve()
-    file = (folder / location).resolve()  # follows links
+    try:
+        file = (folder / location).resolve()  # follows links
+    except RuntimeError as error:  # a link to itself, before Python 3.13
+        raise ModelError(
+            f"{path}: its weights {location} are a link that leads nowhere: copy the file itself"
+        ) from error
     if not location or Path(location).is_absolute() or folder not in file.parents:
         raise ModelError(
             f"{path}: its weights {tensor.name!r} are said to lie in {location!r}, outside the model's folder: "
@@ -53,14 +62,25 @@ def _checked(tensor: onnx.TensorProto, path: Path) -> int:
         )
     try:
         offset, size = int(told.get("offset", "0")), file.stat().st_size
-        length = int(told.get("length", size - offset))
+        length = int(told.get("length", "0")) or size - offset
     except ValueError as error:
         raise ModelError(f"{path}: where {tensor.name!r} lies in {location} is no number; export it again") from error
     if offset < 0 or length < 0 or offset + length > size:
         raise ModelError(
             f"{path}: {location} is too short for {tensor.name!r}, another model's or cut off: copy it again"
         )
+    needed = _bytes_needed(tensor)
+    if length > needed:
+        raise ModelError(
+            f"{path}: {location} tells of {length} bytes for {tensor.name!r}, needing {needed}: save it again"
+        )
     return length
+
+
+def _bytes_needed(tensor: onnx.TensorProto) -> int:
+    """At most: types of less than a byte count as one."""
+    size = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    return int(math.prod(tensor.dims) * size)
 
 
 def _external(model: onnx.ModelProto) -> List[onnx.TensorProto]:

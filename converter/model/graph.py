@@ -43,6 +43,7 @@ _MIN_OPSET, _MAX_OPSET = 13, 17
 _IR_VERSION = 8
 _MAX_BYTES = 2 << 30  # protobuf's own limit
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+_ELEMENT_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def load_onnx(path: Path) -> onnx.ModelProto:
             raise ModelError(f"{path}: 2 GiB or more, which ONNX can't hold in one file; give a smaller model")
         model = onnx.load(str(path), load_external_data=False)
         read_external_data(model, path, _MAX_BYTES)
-        # A later one adds types and annotations of no use here, and parsers refuse it for its number alone.
-        model.ir_version = min(model.ir_version, _IR_VERSION)
+        # A later one adds types and annotations of no use here, and parsers refuse it for its number alone; before the
+        # fourth weights had to be inputs.
+        model.ir_version = _IR_VERSION
         _check_opset(model, path)
         model = without_nms(with_one_input(_without_functions(model)))
         check_operators(model)
+        _name_nodes(model.graph)  # ONNX Runtime runs no model with two of one name
         onnx.checker.check_model(model)
     except OSError as error:
         raise ModelError(
@@ -85,7 +88,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(
             f"{path}: not an ONNX file, or a truncated one; copy it again (PyTorch weights also need --factory)"
         ) from error
-    except (onnx.checker.ValidationError, ValueError) as error:
+    except (onnx.checker.ValidationError, ValueError, KeyError) as error:  # KeyError: no such element type
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
     return model
@@ -158,7 +161,8 @@ def model_input(model: onnx.ModelProto) -> Tensor:
 def describe(value: onnx.ValueInfoProto) -> Tensor:
     """A graph's input or output as plain data."""
     tensor = value.type.tensor_type
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name if tensor.elem_type else "unknown"
+    known = tensor.elem_type in _ELEMENT_TYPES
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name if known else "unknown"
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in tensor.shape.dim
     )
@@ -243,3 +247,5 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
     for index, node in enumerate(graph.node):
         if not node.name or taken[node.name] > 1:
             node.name = f"{node.op_type}#{index}"
+            while node.name in taken:
+                node.name += "#"

@@ -12,7 +12,7 @@ from onnx import helper
 
 from sightd.errors import ModelError
 
-from .surgery import ancestors, keep_outputs
+from .surgery import all_nodes, ancestors, keep_outputs
 
 __all__ = ["BOXES", "CLASSES", "CLASS_SCORES", "LOGITS", "SCORES", "without_nms"]
 
@@ -43,10 +43,12 @@ def without_nms(model: onnx.ModelProto) -> onnx.ModelProto:
     outputs = {value.name.split(":")[0]: value.name for value in model.graph.output}
     if set(_RAW) <= set(outputs):
         return keep_outputs(model, {outputs[name]: outputs[name] for name in _RAW})
-    found = [node for node in model.graph.node if node.op_type in _CUTS]
+    found = [node for node in all_nodes(model.graph) if node.op_type in _CUTS]
     if not found or _FROM_TENSORFLOW in outputs:
         return model
-    kept = _CUTS[found[0].op_type](model.graph, found[0]) if len(found) == 1 else None
+    # One in a body of If or Loop is run picture by picture.
+    apart = len(found) == 1 and found[0] in model.graph.node
+    kept = _CUTS[found[0].op_type](model.graph, found[0]) if apart else None
     if kept:
         return keep_outputs(model, kept)
     if found[0].op_type == "NonMaxSuppression":

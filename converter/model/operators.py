@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Iterator
-
 import onnx
 
 from sightd.errors import ModelError
+
+from .surgery import all_nodes
 
 __all__ = ["check_operators"]
 
@@ -21,7 +21,7 @@ def check_operators(model: onnx.ModelProto) -> None:
     :raises ModelError: names the operator, the node and what to do.
     """
     own = {(function.domain, function.name) for function in model.functions}
-    for node in _nodes(model.graph):
+    for node in all_nodes(model.graph):
         known = (node.domain, node.op_type) in own or node.domain in _RUNTIME
         if not known and not (node.domain in _ONNX and onnx.defs.has(node.op_type)):
             operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
@@ -30,12 +30,3 @@ def check_operators(model: onnx.ModelProto) -> None:
                 "plugin or a custom layer. Export the model without it: NMS and decoding are added here, so leave them "
                 "out of the export; build anything else from standard layers"
             )
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, bodies of If and Loop included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)

@@ -16,10 +16,13 @@ from sightd.types import InputSpec
 from .graph import metadata, model_input
 from .ultralytics import metadata_size, metadata_spec
 
-__all__ = ["INPUT_SPEC_KEY", "PRESETS", "input_size", "resolve_spec"]
+__all__ = ["INPUT_SPEC_KEY", "MOST_PIXELS", "PRESETS", "input_size", "resolve_spec"]
 
 #: ONNX metadata that holds fields of InputSpec as a JSON object.
 INPUT_SPEC_KEY = "sightd.input_spec"
+
+#: Of the input's sides. Twice an 8K picture's; what is larger is a slip of the hand, and no memory holds it.
+MOST_PIXELS = 16384
 
 _RGB_0_1: Mapping[str, object] = {"channel_order": "rgb", "scale": 1 / 255}
 _LETTERBOX: Mapping[str, object] = {"resize": "letterbox-centre", "pad_value": 114, **_RGB_0_1}
@@ -111,6 +114,8 @@ def _dimension(name: str, seen: Optional[int], overrides: Mapping[str, object]) 
         raise ModelError(f"the model leaves its input's {name} open: give the size it is to run at with --size")
     if seen is not None and given != seen:
         raise ModelError(f"{name} {given} was asked for, but the model's input is fixed at {seen}: leave --size out")
+    if given > MOST_PIXELS:
+        raise ModelError(f"an input of {given} pixels in {name} is more than any engine takes: give a smaller --size")
     return given
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Set
+from typing import Iterator, Mapping, Set
 
 import onnx
 from onnx import helper
 
-__all__ = ["OUR_PREFIX", "ancestors", "keep_outputs", "read_by"]
+__all__ = ["OUR_PREFIX", "all_nodes", "ancestors", "keep_outputs", "read_by", "reads"]
 
 #: Every node and tensor that we add begins with this.
 OUR_PREFIX = "sightd/"
 
 
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, bodies of If and Loop included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from all_nodes(attribute.g)
+
+
 def read_by(graph: onnx.GraphProto) -> Set[str]:
     """The tensors that nodes read, bodies of If and Loop included."""
-    return set().union(*(_reads(node) for node in graph.node))
+    return set().union(*(reads(node) for node in graph.node))
 
 
 def ancestors(graph: onnx.GraphProto, tensors: Set[str]) -> Set[str]:
@@ -23,7 +32,7 @@ def ancestors(graph: onnx.GraphProto, tensors: Set[str]) -> Set[str]:
     wanted, found = set(tensors), set()
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
-            wanted |= _reads(node)
+            wanted |= reads(node)
             found.update(node.output)
     return found
 
@@ -53,7 +62,7 @@ def keep_outputs(model: onnx.ModelProto, kept: Mapping[str, str]) -> onnx.ModelP
     return inferred
 
 
-def _reads(node: onnx.NodeProto) -> Set[str]:
+def reads(node: onnx.NodeProto) -> Set[str]:
     """The tensors that *node* reads, those that its bodies take from outside included."""
     bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return set(node.input).union(*(read_by(body) for body in bodies)) - {""}

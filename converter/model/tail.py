@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from .graph import OUR_PREFIX, constants
+from .surgery import reads
 
 __all__ = ["head_nodes", "operators_behind"]
 
@@ -37,7 +38,7 @@ def operators_behind(model: onnx.ModelProto) -> Dict[str, FrozenSet[str]]:
     found: Dict[str, FrozenSet[str]] = {}
     for node in model.graph.node:
         if node.name in behind:
-            before: FrozenSet[str] = frozenset().union(*(found.get(tensor, ()) for tensor in node.input))
+            before: FrozenSet[str] = frozenset().union(*(found.get(tensor, ()) for tensor in reads(node)))
             found.update(dict.fromkeys(node.output, before | {node.op_type}))
     return {value.name: found.get(value.name, frozenset()) for value in model.graph.output}
 
@@ -50,7 +51,7 @@ def _tail(graph: onnx.GraphProto, convolutions: Set[str]) -> Set[str]:
         if reaching.intersection(node.output):
             tail.add(node.name)
             if node.name not in convolutions and node.op_type not in _VALUELESS:
-                reaching.update(node.input)
+                reaching.update(reads(node))
     return tail
 
 

@@ -15,7 +15,8 @@ from .graph import metadata
 __all__ = ["check_metadata", "literal", "metadata_size", "metadata_spec"]
 
 _AUTHOR, _CLASSIFY = "Ultralytics", "classify"
-_MAX_BYTES = 1 << 20
+#: Some thousand names. Longer text that is no literal ("1+1+1...") overflows the stack of Python before 3.12.
+_MAX_BYTES = 128 << 10
 
 
 def check_metadata(model: onnx.ModelProto, width: int, height: int) -> None:
@@ -56,5 +57,5 @@ def literal(model: onnx.ModelProto, key: str) -> Optional[object]:
     text = metadata(model, key)
     try:
         return None if text is None or len(text) > _MAX_BYTES else ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # TypeError: a list as key
         return None

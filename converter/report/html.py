@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Iterable, List, Optional, Sequence, Tuple
 
@@ -9,6 +10,8 @@ __all__ = ["NOT_MEASURED", "Html", "facts", "heading", "number", "table", "tag"]
 
 NOT_MEASURED = "not measured"
 _VOID = {"img", "meta"}
+#: What no XML can hold, not even escaped, and a browser then shows none of an SVG; names of nodes and files may.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Html(str):
@@ -20,7 +23,7 @@ class Html(str):
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """One element; an attribute's ``_`` stands for ``-`` (a last one is dropped), None leaves it or a child out."""
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -93,4 +96,8 @@ def _markup(child: object) -> str:
     if isinstance(child, (list, tuple)):
         parts: List[str] = [_markup(part) for part in child]
         return "".join(parts)
-    return escape(str(child))
+    return _escaped(child)
+
+
+def _escaped(text: object) -> str:
+    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(text)))

@@ -131,6 +131,13 @@ def test_a_file_that_is_no_model_is_an_error(request_: Request, tmp_path: Path, 
         convert(replace(request_, model=path), Silent())
 
 
+@pytest.mark.parametrize("name", ["model", "calibration"])
+def test_a_name_that_is_no_utf_8_is_told_before_any_work(request_: Request, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=r"its name is no UTF-8.* rename it"):
+        convert(replace(request_, **{name: tmp_path / "T\udcfcr.onnx"}), Silent())
+    assert not request_.out.exists()
+
+
 def test_the_wrong_number_of_labels_is_an_error(request_: Request) -> None:
     with pytest.raises(ModelError, match="80 class names for a model of 2"):
         convert(replace(request_, labels="coco80"), Silent())

@@ -132,6 +132,14 @@ def test_size_and_names_that_an_exporter_left_in_torchscript_are_read(tmp_path: 
     assert finish(load_onnx(record.onnx)).labels == LABELS
 
 
+@pytest.mark.parametrize("side", [-8, 0, 10**8])
+def test_a_size_that_no_picture_has_is_refused(tmp_path: Path, module: Any, side: int) -> None:
+    config = json.dumps({"imgsz": [side, SIZE]})
+    path = saved_script(tmp_path / "model.pt", module, _extra_files={"config.txt": config})
+    with pytest.raises(ModelError, match=f"no picture is {SIZE} x {side} pixels"):
+        exported(path)
+
+
 @pytest.mark.parametrize("text", ["", "no json", "[]", '{"imgsz": "big", "names": 3}', "[" * 5000])
 def test_what_else_lies_in_torchscript_is_ignored(tmp_path: Path, module: Any, text: str) -> None:
     path = saved_script(tmp_path / "model.torchscript", module, _extra_files={"config.txt": text})

@@ -100,6 +100,8 @@ def test_a_path_that_leaves_the_folder_is_refused(two_files: Path, where: Callab
         ({"length": "99999999"}, "too short"),
         ({"offset": "-8"}, "too short"),
         ({"offset": "x"}, "is no number"),
+        ({"offset": "0", "length": "0"}, r"tells of \d+ bytes for .w\d+., needing"),  # 0 reads to the end
+        ({"offset": "0", "length": "3000"}, "tells of 3000 bytes"),
     ],
 )
 def test_a_part_that_is_not_there_is_told(two_files: Path, entries: dict, message: str) -> None:  # type: ignore[type-arg]
@@ -107,9 +109,18 @@ def test_a_part_that_is_not_there_is_told(two_files: Path, entries: dict, messag
         load_onnx(relocated(two_files, "model.onnx.data", **entries))
 
 
+def test_a_link_to_itself_is_refused(two_files: Path) -> None:
+    two_files.with_name("loop").symlink_to("loop")
+    with pytest.raises(ModelError, match=r"link that leads nowhere|are missing"):
+        load_onnx(relocated(two_files, "loop"))
+
+
 def test_weights_that_are_too_large_together_are_refused_unread(two_files: Path) -> None:
     with two_files.with_name("huge").open("wb") as file:
         file.truncate(3 << 30)  # sparse: takes no room
+    model = onnx.load(str(two_files), load_external_data=False)
+    model.graph.initializer[0].dims[:] = [3 << 28]
+    two_files.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match="3072 MiB, of 2048 at most"):
         load_onnx(relocated(two_files, "huge", offset="0", length=str(3 << 30)))
 

@@ -13,6 +13,7 @@ from converter.model.finish import finish
 from converter.model.graph import load_onnx, model_input, normalise, opset_of, rename_tensors
 from converter.model.session import Session
 from sightd.errors import ModelError
+from tests.parts.families import make_family_model
 from tests.parts.models import HEIGHT, WIDTH, Net, yolox
 
 SAMPLE = np.random.default_rng(0).random((1, 3, HEIGHT, WIDTH), np.float32) * 255
@@ -73,6 +74,22 @@ def test_an_opset_of_the_future_says_what_to_do(tmp_path: Path) -> None:
         load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
 
 
+def test_an_element_type_that_onnx_has_not_is_refused() -> None:
+    model = yolox()
+    model.graph.input[0].type.tensor_type.elem_type = 77
+    with pytest.raises(ModelError, match=r"the input is 'images' unknown .* must be float32"):
+        finish(model, labels=["a", "b", "c"])
+
+
+def test_a_file_from_before_weights_could_be_no_inputs_is_read(tmp_path: Path) -> None:
+    model = make_family_model("detr-deployed")
+    model.ir_version = 3
+    for weights in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(weights.name, weights.data_type, list(weights.dims)))
+    read = load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+    assert finish(read, labels=["a", "b", "c"]).head.family == "detr-postprocessed"
+
+
 def test_an_invalid_graph_is_refused(tmp_path: Path) -> None:
     model = yolox()
     model.graph.node[0].input[0] = "nowhere"
@@ -128,6 +145,21 @@ def test_nodes_without_a_name_or_with_anothers_get_their_own() -> None:
     assert all(names)
     assert len(set(names)) == len(names)
     assert names[6] == model.graph.node[6].name
+
+
+def test_a_name_that_is_given_is_nobody_elses() -> None:
+    model = yolox()
+    model.graph.node[0].name, model.graph.node[5].name = "", f"{model.graph.node[0].op_type}#0"
+    names = [node.name for node in normalise(model).graph.node]
+    assert len(set(names)) == len(names)
+
+
+def test_a_file_whose_nodes_share_a_name_runs(tmp_path: Path) -> None:
+    model = yolox()
+    for node in model.graph.node:
+        node.name = "x"
+    read = load_onnx(saved(tmp_path / "model.onnx", model.SerializeToString()))
+    np.testing.assert_array_equal(Session(read).run(SAMPLE)[0], Session(yolox()).run(SAMPLE)[0])
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.UINT8])

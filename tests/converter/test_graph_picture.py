@@ -191,6 +191,14 @@ def test_names_out_of_the_model_are_text() -> None:
     assert texts.count(NASTY) >= 3
 
 
+def test_characters_that_no_xml_holds_are_replaced() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"], name="a\x00\x1bb")
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 3, 8, 8]) for name in ("x", "y")]
+    svg = draw_graph(helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:])), {}, "\udcff.onnx")
+    assert "a\ufffd\ufffdb" in "".join(parsed(svg).itertext())
+    assert svg.encode()
+
+
 @pytest.mark.parametrize("file", ["yolox_nano/yolox_nano.onnx", "fastestdet/FastestDet.onnx"])
 def test_a_real_detector_is_readable_and_quick(assets: Path, file: str) -> None:
     model = simplify(finish(load_onnx(assets / "models" / file), labels=COCO80).model)

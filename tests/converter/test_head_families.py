@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from converter.agreement.reference import Reference, normalised
 from converter.int8.plan import layers
@@ -25,6 +25,7 @@ from converter.model.session import Session
 from sightd.errors import ModelError
 from sightd.nms import detections
 from sightd.types import Candidates, Placement
+from tests.parts import families
 from tests.parts.families import FAMILY_MODELS, SSD_GRIDS, make_family_model, with_nms
 from tests.parts.models import Net
 from tests.parts.tensorrt_rtx import convolution_inputs
@@ -48,6 +49,8 @@ EXPECTED = {
     "detr-refined": ("detr", "detr", 1.0),
     "detr-rf": ("detr", "detr-imagenet", 1.0),
     "detr-joined": ("detr", "detr", 1.0),
+    "detr-joined-chosen": ("detr", "detr", 1.0),
+    "detr-rows": ("end-to-end", "detr", 1.0),
     "detr-deployed": ("detr-postprocessed", "detr-postprocessed", 1.0),
     "nanodet": ("nanodet", "nanodet", 0.45),
     "nanodet-plus": ("nanodet", "nanodet", 0.45),
@@ -137,6 +140,15 @@ def detr_softmax(outputs: Outputs, width: int, height: int) -> List[Found]:
     found = []
     for one, logits in zip(detr(outputs, width, height), outputs["pred_logits"].tolist()):
         found.append(best(softmax(logits)[:-1], one.box))
+    return found
+
+
+def detr_rows(outputs: Outputs, width: int, height: int) -> List[Found]:
+    """Ultralytics' RT-DETR with its own selection: cxcywh as fractions, score, class."""
+    found = []
+    for cx, cy, w, h, score, label in outputs["output0"].tolist():
+        box = [(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height]
+        found.append(Found(score, int(label), box))
     return found
 
 
@@ -284,6 +296,8 @@ FORMULAS: Dict[str, Callable[[Outputs, int, int], List[Found]]] = {
     "detr-refined": detr,
     "detr-rf": rf_detr,
     "detr-joined": detr_joined,
+    "detr-joined-chosen": detr_joined,
+    "detr-rows": detr_rows,
     "nanodet": nanodet,
     "nanodet-plus": nanodet,
     "nanodet-g": nanodet,
@@ -331,6 +345,16 @@ def test_a_classic_detr_leaves_no_object_out(given: Any) -> None:
     done = finish(model, labels=LABELS[:2], head_options={"scoring": "softmax"})
     assert (done.head.preset, done.head.classes, done.head.assumptions) == ("detr-imagenet", 2, ())
     assert compare(model, done, detr_softmax) < 1e-3
+
+
+def test_queries_of_two_classes_are_no_rows_of_box_score_and_class() -> None:
+    head = finish(families.detr_joined(1, 2, chosen=True), labels=LABELS[:2]).head
+    assert (head.family, head.classes) == ("detr", 2)
+
+
+def test_a_score_of_no_object_alone_is_no_detector() -> None:
+    with pytest.raises(ModelError, match='the only score is taken as that of "no object"'):
+        finish(families.detr_joined(1, 1), head="detr", head_options={"no_object": "last"})
 
 
 def test_rf_detrs_last_score_is_a_class_where_the_user_says_so(given: Any) -> None:
@@ -415,6 +439,21 @@ def test_boxes_that_later_layers_refine_are_predictions_too(given: Any) -> None:
     found = [widths[node.input[1]] for node in products if node.name in may_be_int8]
     # Query, key, value and the layer behind attention, then the one that reads the first layer's boxes.
     assert found == [[8, 8]] * 4 + [[4, 8]]
+
+
+def test_what_the_body_of_an_if_reads_is_a_prediction_too() -> None:
+    net = Net(1)
+    rows = net.conv(net.backbone("input"), 8, 6)
+    prediction = net.nodes[-1].name
+    body = helper.make_graph(
+        [helper.make_node("Sigmoid", [rows], ["inside"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)],
+    )
+    condition = net.constant(np.array(True))
+    model = net.model([net.add("If", condition, then_branch=body, else_branch=body)])
+    assert prediction in head_nodes(model)
 
 
 def test_a_layer_that_only_gives_its_shape_to_the_outputs_is_no_prediction() -> None:

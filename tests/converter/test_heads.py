@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -46,6 +47,33 @@ def test_a_layout_is_recognised_by_its_outputs(outputs: Outputs, family: str, ex
     head = choose_head(signature(*outputs), None, {})
     assert head.family == family
     assert {name: getattr(head, name) for name in expected} == expected
+
+
+def seen_boxes(rows: Sequence[Sequence[float]]) -> Signature:
+    outputs = signature(("b", (1, len(rows), 4)), ("s", (1, len(rows), 7)), behind=())
+    return replace(outputs, values={"b": np.array([rows], np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("row", "box_format", "box_unit"),
+    [
+        ([5, 5, 9, 9], "xyxy", "pixels"),
+        ([9, 9, 2, 3], "cxcywh", "pixels"),
+        ([0.1, 0.2, 0.3, 0.3], "xyxy", "fraction"),
+        ([0.5, 0.5, 0.1, 0.2], "cxcywh", "fraction"),
+    ],
+)
+def test_plain_boxes_are_what_those_seen_can_be(row: Sequence[float], box_format: str, box_unit: str) -> None:
+    head = choose_head(seen_boxes([row]), None, {})
+    assert (getattr(head, "box_format"), getattr(head, "box_unit")) == (box_format, box_unit)  # noqa: B009
+    assert f"{box_format} in {box_unit}" in head.assumptions[0]
+
+
+def test_offsets_from_unknown_anchors_are_no_boxes_unless_the_user_says_so() -> None:
+    outputs = seen_boxes([[0.1, -0.2, -0.3, 0.4], [1, 2, 3, 4]])
+    with pytest.raises(ModelError, match="no layout known"):
+        detect(outputs)
+    assert choose_head(outputs, "boxes-scores", {}).anchors == 2
 
 
 @pytest.mark.parametrize(

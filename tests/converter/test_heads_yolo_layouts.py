@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Mapping, Sequence, Tuple
 
+import numpy as np
 import pytest
 
 from converter.heads import Signature, choose_head, detect
@@ -45,6 +47,26 @@ def maps(*channels: int) -> Sequence[Tuple[int, ...]]:
 )
 def test_one_family_and_no_other_is_recognised(given: Signature, family: str) -> None:
     assert detect(given) == family
+
+
+def test_as_many_rows_as_anchors_are_still_a_selection_behind_a_top_k() -> None:
+    assert choose_head(signature((1, 168, 6), behind=["TopK", "Sigmoid"]), None, {}).nms_iou == 1
+    assert choose_head(signature((1, 168, 6), behind=["ArgMax", "Sigmoid"]), None, {}).nms_iou < 1
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_as_many_channels_as_cells_are_told_apart_by_where_the_scores_are(last: bool) -> None:
+    rows = np.full((1, 168, 168), 0.5, np.float32)
+    rows[:, :, :4] = 100
+    values = {"o0": rows if last else rows.transpose(0, 2, 1)}
+    head = choose_head(replace(signature((1, 168, 168), behind=["Sigmoid", "Softmax"]), values=values), None, {})
+    assert (head.family, getattr(head, "channels_last")) == ("yolov8", last)  # noqa: B009  (only this head has it)
+
+
+def test_maps_behind_a_sigmoid_are_no_bins() -> None:
+    given = signature(*maps(64, 32), behind=[])
+    scores = {tensor.name: frozenset(["Sigmoid"]) for tensor in given.outputs if tensor.shape[1] == 64}
+    assert detect(replace(given, behind={**given.behind, **scores})) == "nanodet"
 
 
 @pytest.mark.parametrize(

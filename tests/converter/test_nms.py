@@ -51,7 +51,16 @@ def one_a_picture() -> onnx.ModelProto:
     return net.model([nms(net, boxes, scores, f"int_kept{index}") for index in range(2)])
 
 
-@pytest.mark.parametrize("make", [filtered, one_a_picture])
+def in_a_body() -> onnx.ModelProto:
+    net = Net(1)
+    nms(net, *boxes_and_scores(net), "int_kept")
+    kept = helper.make_tensor_value_info("int_kept", TensorProto.INT64, ["n", 3])
+    body = helper.make_graph([net.nodes.pop()], "body", [], [kept])
+    condition = net.constant(np.array(True))
+    return net.model([net.add("If", condition, then_branch=body, else_branch=body, output="int_found")])
+
+
+@pytest.mark.parametrize("make", [filtered, one_a_picture, in_a_body])
 def test_nms_that_does_not_see_all_anchors_is_refused_with_what_to_do(make: Any, tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"node 'NonMaxSuppression_\d+' is .* without it, sightd does it itself: nms=False"

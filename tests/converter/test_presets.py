@@ -89,6 +89,8 @@ def test_damaged_metadata_is_refused(text: str, message: str) -> None:
 def test_an_open_size_is_taken_from_the_user_or_the_metadata() -> None:
     with pytest.raises(ModelError, match="width open: give the size"):
         input_size(opened(), {})
+    with pytest.raises(ModelError, match=r"of 1000000 pixels in height is more than any engine takes"):
+        input_size(opened(), {"width": 64, "height": 1_000_000})
     assert input_size(opened(), {"width": 64, "height": 32}) == (64, 32, "nchw")
     assert input_size(opened(height=96), {"width": 64}) == (64, 96, "nchw")
     model = opened()

@@ -57,7 +57,11 @@ def test_a_square_size_is_one_number_or_two(imgsz: str) -> None:
         finish(opened(imgsz=imgsz))
 
 
-@pytest.mark.parametrize("imgsz", ["", "640x640", "[1]", "__import__('os')", "[" * 100_000])
+@pytest.mark.parametrize(
+    "imgsz",
+    ["", "640x640", "[1]", "__import__('os')", "[" * 100_000, "{[]: 1}", "1" + "+1" * 300_000, "[" + "()" * 300_000],
+    ids=lambda text: text[:8],
+)
 def test_a_damaged_size_is_no_size(imgsz: str) -> None:
     with pytest.raises(ModelError, match="--size"):
         finish(opened(imgsz=imgsz))

@@ -182,13 +182,16 @@ def test_a_content_is_converted_once_also_after_a_restart(
     assert conversions.arguments == [["a.onnx"], ["a.onnx"], ["a.onnx", "--seed=1"]]
 
 
-def test_weights_in_a_second_file_are_part_of_the_model(folder: Path, tmp_path: Path, conversions: Conversions) -> None:
-    touch(folder / "a.onnx.data", "old weights")
+@pytest.mark.parametrize("second", ["a.onnx.data", "a.onnx_data"])
+def test_weights_in_a_second_file_are_part_of_the_model(
+    folder: Path, tmp_path: Path, conversions: Conversions, second: str
+) -> None:
+    touch(folder / second, "old weights")
     touch(folder / "a.onnx", "graph")
     turn(folder, tmp_path / "out")
     turn(folder, tmp_path / "out")
     assert len(conversions.arguments) == 1
-    touch(folder / "a.onnx.data", "new weights")
+    touch(folder / second, "new weights")
     turn(folder, tmp_path / "out")
     assert len(conversions.arguments) == 2
 

@@ -42,12 +42,22 @@ def queries(net: Net) -> str:
     return net.add("Relu", linear(net, net.add("MatMul", shares, value), 8, 8))
 
 
-def detr_parts(net: Net) -> Tuple[str, str]:
-    """Logits and boxes of the last decoder layer, sigmoid(t + inverse sigmoid of the reference), as RT-DETR."""
+def detr_parts(net: Net, classes: int = CLASSES, *, chosen: bool = False) -> Tuple[str, str]:
+    """Logits and boxes of the last decoder layer, sigmoid(t + inverse sigmoid of the reference), as RT-DETR.
+
+    :param chosen: the references are those of the best tokens, as in RT-DETR, and not learned.
+    """
     tokens = queries(net)
     reference = net.constant(net.random.normal(0, 1, (1, QUERIES, 4)).astype(np.float32))
+    if chosen:
+        best = net.add("ReduceMax", linear(net, tokens, 8, classes), axes=[2], keepdims=0)
+        net.nodes.append(
+            helper.make_node("TopK", [best, net.constant([QUERIES])], ["best", "chosen"], name="topk", axis=1)
+        )
+        row = net.add("Squeeze", reference, net.constant([0]))
+        reference = net.add("Gather", row, "chosen", axis=0)
     boxes = net.add("Sigmoid", net.add("Add", linear(net, tokens, 8, 4), reference))
-    return linear(net, tokens, 8, CLASSES), boxes
+    return linear(net, tokens, 8, classes), boxes
 
 
 def detr(batch: Batch, names: Tuple[str, str]) -> onnx.ModelProto:
@@ -84,10 +94,20 @@ def rf_detr(batch: Batch) -> onnx.ModelProto:
     return named(net, [(boxes, "dets"), (linear(net, tokens, 8, CLASSES + 1), "labels")])
 
 
-def detr_joined(batch: Batch) -> onnx.ModelProto:
+def detr_joined(batch: Batch, classes: int = CLASSES, *, chosen: bool = False) -> onnx.ModelProto:
     net = Net(batch)
-    logits, boxes = detr_parts(net)
+    logits, boxes = detr_parts(net, classes, chosen=chosen)
     return named(net, [(net.add("Concat", boxes, net.add("Sigmoid", logits), axis=2), "output0")])
+
+
+def detr_rows(batch: Batch) -> onnx.ModelProto:
+    """Ultralytics' RT-DETR since it selects itself: centre and size as fractions, score, class."""
+    net = Net(batch)
+    logits, boxes = detr_parts(net, chosen=True)
+    scores = net.add("Sigmoid", logits)
+    labels = net.add("Cast", net.add("ArgMax", scores, axis=2, keepdims=1), to=TensorProto.FLOAT)
+    best = net.add("ReduceMax", scores, axes=[2], keepdims=1)
+    return named(net, [(net.add("Concat", boxes, best, labels, axis=2), "output0")])
 
 
 def detr_deployed(batch: Batch) -> onnx.ModelProto:
@@ -287,6 +307,8 @@ FAMILY_MODELS: Dict[str, Callable[[Batch], onnx.ModelProto]] = {
     "detr-refined": detr_refined,
     "detr-rf": rf_detr,
     "detr-joined": detr_joined,
+    "detr-joined-chosen": lambda batch: detr_joined(batch, chosen=True),
+    "detr-rows": detr_rows,
     "detr-deployed": detr_deployed,
     "nanodet": lambda batch: nanodet(batch, (8, 16, 32)),
     "nanodet-plus": lambda batch: nanodet(batch, (8, 16, 32, 64)),
