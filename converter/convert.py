@@ -48,6 +48,8 @@ def convert(request: Request, progress: Progress) -> Result:
     :raises CalibrationError: the frames, or the annotations, can't be used.
     :raises BundleError: the bundle can't be written; one that was there stays.
     """
+    if request.out.exists() and not request.out.is_dir():  # found only when all is done, it would cost an hour
+        raise BundleError(f"{request.out}: is a file, and a bundle is a folder; name another place")
     try:
         with scratch_folder(request.out.parent) as folder:
             return _convert(request, folder, progress)
