@@ -58,6 +58,9 @@ class Machine:
     def __init__(self, root: Path = Path("/"), *, architecture: str = "", now: Optional[float] = None) -> None:
         self._root = root
         self._now = now
+        # Taken before the checks run side by side: while one imports cv2, that has a path of its own in sys.path, and
+        # a process that gets it finds a cv2 that does not load.
+        self._modules = [str(Path(entry).absolute()) for entry in sys.path if entry]
         #: As platform.machine() says: x86_64, aarch64 ...
         self.architecture = architecture or platform.machine()
 
@@ -156,8 +159,8 @@ class Machine:
 
     def run_python(self, *arguments: str, timeout_s: float) -> Ran:
         """Run this interpreter with this process's modules, as a process of its own: what it loads may crash."""
-        modules = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
-        ran = self.run(sys.executable, *arguments, timeout_s=timeout_s, env={"PYTHONPATH": modules})
+        modules = {"PYTHONPATH": os.pathsep.join(self._modules)}
+        ran = self.run(sys.executable, *arguments, timeout_s=timeout_s, env=modules)
         return ran or Ran(127, "", f"{sys.executable} is gone")
 
 

@@ -125,6 +125,13 @@ class TestRunningPython:
         monkeypatch.syspath_prepend(str(tmp_path))
         assert Machine().run_python("-c", "import only_here", timeout_s=20).out == "found\n"
 
+    def test_does_not_see_what_an_import_in_another_thread_adds_for_its_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        machine = Machine()
+        monkeypatch.syspath_prepend(str(tmp_path))  # as cv2 does with its own folder while it is imported
+        assert str(tmp_path) not in machine.run_python("-c", "import sys; print(sys.path)", timeout_s=20).out
+
     def test_survives_a_crash_and_a_hang(self) -> None:
         machine = Machine()
         assert machine.run_python("-c", "import os; os.kill(os.getpid(), 11)", timeout_s=20).code == -11
