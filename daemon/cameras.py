@@ -73,7 +73,10 @@ class Cameras:
     def _replace(self, name: str, plan: Optional[CameraPlan]) -> None:
         predecessor = self._dismiss(name) if name in self._members else None
         camera = _Camera(name, self._slots, self._outbox, self._topics.status(name), self._counters)
-        camera.say((CAMERA_DISABLED if plan is None else CAMERA_OFFLINE).decode())
+        if plan is None:
+            camera.say(CAMERA_DISABLED.decode())
+        else:
+            camera.say(CAMERA_OFFLINE.decode(), "about to be opened")
         work = partial(self._run, camera, plan, predecessor)
         self._members[name] = _Member(plan, camera, StageThread(f"camera-{name}", work, self._on_failure))
         self._members[name].thread.start()
