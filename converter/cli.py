@@ -114,7 +114,7 @@ def _crops(
     )
     for name, count in counts.items():
         progress.say(f"{name}: {count} crops")
-    progress.say(f"next: sightd convert CLASSIFIER --head classifier --calibration {out}")
+    progress.say(f"next: sightd convert CLASSIFIER --head classifier --calibration {out} --labels NAMES --out BUNDLE")
 
 
 def _say_holding(folder: Path, cameras: List[str], json: bool) -> None:

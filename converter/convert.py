@@ -49,6 +49,8 @@ def convert(request: Request, progress: Progress) -> Result:
     :raises BundleError: the bundle can't be written; one that was there stays.
     """
     _check_names(request)
+    if request.out.exists() and not request.out.is_dir():  # found only when all is done, it would cost an hour
+        raise BundleError(f"{request.out}: is a file, and a bundle is a folder; name another place")
     try:
         with scratch_folder(request.out.parent) as folder:
             return _convert(request, folder, progress)

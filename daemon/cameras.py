@@ -75,7 +75,10 @@ class Cameras:
             self._dismiss(name)
         predecessor = next((thread for thread in reversed(self._leaving) if thread.name == _thread_name(name)), None)
         camera = _Camera(name, self._slots, self._outbox, self._topics.status(name), self._counters)
-        camera.say((CAMERA_DISABLED if plan is None else CAMERA_OFFLINE).decode())
+        if plan is None:
+            camera.say(CAMERA_DISABLED.decode())
+        else:
+            camera.say(CAMERA_OFFLINE.decode(), "about to be opened")
         work = partial(self._run, camera, plan, predecessor)
         self._members[name] = _Member(plan, camera, StageThread(_thread_name(name), work, self._on_failure))
         self._members[name].thread.start()

@@ -72,10 +72,17 @@ def rules_for(settings: Settings, manifests: Mapping[str, Manifest]) -> Dict[str
     }
     for name, manifest in detectors.items():
         if manifest.head == CLASSIFIER:
-            raise ConfigError(f"cameras.{name}.bundle: is a classifier; name it in the section classifiers instead")
+            raise ConfigError(
+                f"cameras.{name}.bundle: the model in {settings.bundle_of(name)} is a classifier; "
+                "name it in the section classifiers instead"
+            )
     for name, classifier in settings.classifiers.items():
-        if _manifest(settings.classifier_bundle(name), manifests, f"classifiers.{name}.bundle").head != CLASSIFIER:
-            raise ConfigError(f"classifiers.{name}.bundle: is a detector; convert a classifier: docs/several-models.md")
+        bundle = settings.classifier_bundle(name)
+        if _manifest(bundle, manifests, f"classifiers.{name}.bundle").head != CLASSIFIER:
+            raise ConfigError(
+                f"classifiers.{name}.bundle: the model in {bundle} is a detector; "
+                "convert a classifier for it (docs/several-models.md)"
+            )
         _check_objects(name, classifier, detectors)
     return {name: _rule(settings, name, manifest) for name, manifest in detectors.items()}
 

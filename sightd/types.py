@@ -138,8 +138,8 @@ class InputSpec:
             (self.layout, LAYOUTS, "layout"),
         ):
             if value not in allowed:
-                raise ValueError(f"input spec: {name} is {value!r}, must be one of {', '.join(allowed)}")
+                raise ValueError(f"{name} is {value!r}, must be one of {', '.join(allowed)}")
         if min(self.width, self.height) < 1 or not 0 <= self.pad_value <= 255:
-            raise ValueError("input spec: width and height must be positive, pad_value 0..255")
+            raise ValueError("width and height must be positive, pad_value 0..255")
         if 0.0 in self.std or self.scale == 0.0:
-            raise ValueError("input spec: scale and std must not be 0")
+            raise ValueError("scale and std must not be 0")

@@ -88,7 +88,7 @@ def _failures(figures: Figures, limits: Thresholds) -> Iterator[str]:
     for key, (name, bound) in _minima(limits).items():
         value = getattr(figures, key)
         if value < bound:
-            yield f"{name} {value:.3f} (>= {bound:g} needed)"
+            yield f"{name} {value:.3f} (>= {bound:.4g} needed)"
     if abs(figures.score_shift) > limits.max_score_shift:
         yield f"scores shifted by {figures.score_shift:+.3f} (at most {limits.max_score_shift:g} allowed)"
 

@@ -19,6 +19,7 @@ from sightd.serving import open_serving
 from sightd.types import Image
 
 from ..agreement.measure import detect
+from ..heads.classifier import ClassifierHead
 from ..progress import Progress
 from .cameras import of_cameras
 
@@ -44,13 +45,15 @@ def write_crops(
     :param min_size: pixels of an object's shorter side.
     :param max_per_frame: the largest are taken.
     :raises BundleError, EngineError: the detector can't be opened.
-    :raises ModelError: it has no such label.
+    :raises ModelError: it has no such label, or is a classifier.
     :raises CalibrationError: the set can't be read, *out* is not empty, or nothing was found.
     """
-    if out.exists() and any(out.iterdir()):
-        raise CalibrationError(f"{out}: is not empty; name a new folder")
+    if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
+        raise CalibrationError(f"{out}: is no empty folder; name a new one")
     entries = of_cameras(read_entries(calibration), cameras)
     serving = open_serving(open_bundle(detector), EngineOptions())
+    if serving.manifest.head == ClassifierHead.family:
+        raise ModelError(f"{detector}: is a classifier; name the bundle of the detector that finds its objects")
     wanted = _indices(objects, serving.manifest.labels)
     written: Counter[str] = Counter()
     with serving.engine as engine, progress.stage("objects in the frames", len(entries)) as step:

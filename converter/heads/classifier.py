@@ -55,8 +55,8 @@ class ClassifierHead(Head):
         assumptions = [_INPUT]
         if not activated and "activation" not in options:
             assumptions.append(
-                "the scores are taken as logits of classes that exclude each other (softmax); where they do not, set "
-                "the head option activation to sigmoid, or to none where they are probabilities"
+                "the scores are taken as logits of classes that exclude each other (softmax); where they do not: "
+                "--head-option activation=sigmoid, and where they are probabilities: --head-option activation=none"
             )
         classes = output.shape[1] or 0
         return cls(signature.width, signature.height, classes, classes, tuple(assumptions), activation)

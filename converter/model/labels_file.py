@@ -56,8 +56,8 @@ def _from_yaml(path: Path, text: str) -> List[str]:
     data = document.data or {}
     ours = [problem for problem in document.problems if not problem.path or problem.path[0] in ("names", "nc")]
     if ours:
-        place = ".".join(map(str, ours[0].path)) or "the file"
-        raise ModelError(f"{path}:{ours[0].line}: {place} {ours[0].message}")
+        places = [f"{path}:{ours[0].line}", ".".join(map(str, ours[0].path)), ours[0].message]
+        raise ModelError(": ".join(filter(None, places)))
     names = names_in_order(data.get("names"))
     if names is None:
         raise ModelError(f"{path}: has no 'names', a list or numbered from 0, as the data file of a YOLO has")

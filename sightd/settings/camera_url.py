@@ -18,6 +18,8 @@ PIPELINE = "gst:"
 
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "v4l2", "csi")
 _ENCODED = "in a password write %2F for /, %3F for ?, %23 for # and %40 for @"
+#: USER:PASSWORD@HOST or an IPv4 address at the start: a camera whose rtsp:// was forgotten, not a file.
+_BARE_HOST = re.compile(r".*:.*@|\d{1,3}(\.\d{1,3}){3}(?![^:/])")
 
 
 def normalise(url: str, folder: Path) -> str:
@@ -31,7 +33,7 @@ def normalise(url: str, folder: Path) -> str:
         raise ValueError("is empty or holds control characters")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?", url)
     if scheme is None or (scheme.group(2) is None and scheme.group(1).lower() not in _SCHEMES):
-        return str(folder / url)
+        return _path(url, folder)
     name = scheme.group(1).lower()
     if scheme.group(2) is None or name not in _SCHEMES:
         known = ", ".join(f"{known}://" for known in _SCHEMES)
@@ -90,6 +92,12 @@ def with_password(url: str, password: str) -> str:
         raise ValueError("has a password already; remove it, or give the camera password_file: null")
     user, _, host = parts.netloc.rpartition("@")
     return url.replace(f"//{parts.netloc}", f"//{user}:{quote(password, safe='')}@{host}", 1)
+
+
+def _path(text: str, folder: Path) -> str:
+    if _BARE_HOST.match(text):
+        raise ValueError("looks like a camera: write rtsp:// before it; or, of a file, file:// and its whole path")
+    return str(folder / text)
 
 
 def _pipeline(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -57,7 +58,9 @@ def assigned(assignments: Iterable[str]) -> Dict[str, Any]:
                 raise ValueError(f"{path!r} is no key of the settings file")
             model, node = type(section), node.setdefault(name, {})
         if key not in model.model_fields or isinstance(model.model_fields[key].default, BaseModel) or key == "cameras":
-            raise ValueError(f"{path!r} is no key of the settings file that has a value of its own")
+            near = difflib.get_close_matches(key, model.model_fields, 1)
+            hint = f"; did you mean {near[0]!r}?" if near and near[0] != key else ""
+            raise ValueError(f"{path!r} is no key of the settings file that has a value of its own{hint}")
         try:
             node[key] = YAML(typ="safe", pure=True).load(text)
         except YAMLError as error:

@@ -129,6 +129,8 @@ def explained(message: str) -> str:
         return f"GStreamer can't decode {decoder.group(1).strip()}; sudo apt install {packages}"
     if "Unauthorized" in message:
         return "the camera refuses: check the user and the password"
+    if re.search(r"\bNot [Ff]ound\b", message):
+        return "there is no such stream: check the path"
     if "could not link" in message or "not-negotiated" in message:
         return f"{message}; what comes before the sink must be BGR in the CPU's memory, see docs/cameras.md"
     return message

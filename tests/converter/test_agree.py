@@ -140,6 +140,13 @@ def test_boxes_that_lie_a_little_off_show_in_ap_before_they_do_in_ap50() -> None
     assert result.ap < 0.85
 
 
+def test_a_limit_that_follows_the_noise_is_told_in_four_digits() -> None:
+    truth = scenes()
+    off = [jittered(d, 8) for d in truth]
+    limits = Thresholds(min_evidence=100, min_ap=0.98765432)
+    assert "(>= 0.9877 needed)" in agreement(truth, off, limits).reason
+
+
 def test_damage_below_the_reported_scores_shows_in_ap_alone() -> None:
     truth = [with_one_more(d, (9000, 0, 9100, 100, 0.2, 0)) for d in scenes()]
     result = judge(truth, scenes())

@@ -138,8 +138,9 @@ def test_what_gives_no_crop_says_why(
 
 
 def test_crops_are_not_mixed_with_what_is_there(crops: Path, pictures: Path, detector: Path) -> None:
-    with pytest.raises(CalibrationError, match="is not empty"):
-        write_crops(detector, pictures, crops, Silent())
+    for taken in (crops, next(crops.glob("images/*"))):
+        with pytest.raises(CalibrationError, match="is no empty folder"):
+            write_crops(detector, pictures, taken, Silent())
 
 
 def test_a_classifier_is_converted_judged_and_shipped_like_any_other_model(tmp_path: Path, crops: Path) -> None:
@@ -160,3 +161,5 @@ def test_a_classifier_is_converted_judged_and_shipped_like_any_other_model(tmp_p
         for index, colour in enumerate([(230, 230, 230), (10, 220, 10)]):
             slot.put(index, np.full((20, 20, 3), colour, np.uint8))
         assert engine.submit(slot, 2).result().classes[:, 0].tolist() == [0, 1]
+    with pytest.raises(ModelError, match="is a classifier; name the bundle of the detector"):
+        write_crops(tmp_path / "bundle", crops, tmp_path / "crops of crops", Silent())

@@ -147,6 +147,8 @@ def test_a_place_that_can_not_be_written_is_an_error(request_: Request, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="can't be written"):
         convert(replace(request_, out=tmp_path / "file" / "bundle"), Silent())
+    with pytest.raises(BundleError, match="is a file, and a bundle is a folder"):
+        convert(replace(request_, out=tmp_path / "file"), Silent())
 
 
 def test_the_command_line_ends_with_3_when_float_had_to_be_shipped(request_: Request, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_metadata_wins_over_the_preset_and_the_user_over_both() -> None:
     [
         ({"chanel_order": "rgb"}, "no field 'chanel_order'; did you mean channel_order"),
         ({"zzz": 1}, "no field 'zzz'; known: width, height"),
-        ({"channel_order": "gbr"}, "channel_order is 'gbr', must be one of bgr, rgb"),
+        ({"channel_order": "gbr"}, "^input spec: channel_order is 'gbr', must be one of bgr, rgb"),
         ({"mean": (1, 2)}, "mean"),
         ({"scale": "big"}, "scale"),
         ({"std": (1.0, 0.0, 1.0)}, "std must not be 0"),

@@ -76,7 +76,7 @@ def test_settings_that_fit_their_models_are_well(folder: Path) -> None:
     [
         ("bundle: blobs", "bundle: blobs, labels: [tl]", "cameras.b.labels: the model in {}/blobs has no label 'tl'"),
         ("[green]", "[gren]", "classifiers.colour.objects: no model of its cameras has the label 'gren'"),
-        ("bundle: colours", "bundle: blobs", "classifiers.colour.bundle: is a detector"),
+        ("bundle: colours", "bundle: blobs", "classifiers.colour.bundle: the model in {}/blobs is a detector"),
     ],
 )
 def test_what_would_not_start_is_a_problem(folder: Path, before: str, after: str, complaint: str) -> None:

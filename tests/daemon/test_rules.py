@@ -89,7 +89,7 @@ def test_a_classifier_without_objects_is_asked_about_all_and_with_cameras_about_
             "classifiers.kind.objects: no model .* 'carr'; did you mean 'car'",
         ),
         ("kind: {bundle: /b/kinds, objects: [car], cameras: [roof]}", "no model of its cameras has the label 'car'"),
-        ("kind: {bundle: /b/birds}", "classifiers.kind.bundle: is a detector; convert"),
+        ("kind: {bundle: /b/birds}", "classifiers.kind.bundle: the model in /b/birds is a detector; convert"),
         ("kind: {bundle: /b/new}", "classifiers.kind.bundle: the model in /b/new is not loaded .* restart the service"),
     ],
 )
@@ -99,7 +99,9 @@ def test_a_classifier_that_does_not_fit_is_an_error_with_its_key(text: str, comp
 
 
 def test_a_camera_needs_a_detector_that_is_loaded() -> None:
-    with pytest.raises(ConfigError, match=r"cameras.roof.bundle: is a classifier; name it in the section classifiers"):
+    with pytest.raises(
+        ConfigError, match=r"cameras.roof.bundle: the model in /b/kinds is a classifier; name it in the"
+    ):
         rules(CAMERAS.replace("/b/birds", "/b/kinds"))
     with pytest.raises(ConfigError, match=r"cameras.roof.bundle: the model in /b/new is not loaded .*restart"):
         rules(CAMERAS.replace("/b/birds", "/b/new"))

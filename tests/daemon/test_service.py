@@ -89,6 +89,7 @@ def test_a_turned_camera_reports_what_the_turned_picture_shows_and_a_reload_turn
         daemon.reload(turned.replace("rotate: 90", "rotate: 0"))
         seen.wait_until(lambda c: detections(c, "yard")[-1].width == 320, 15)
         assert daemon.stop() == 0
+        assert daemon.log.count("camera yard is offline: about to be opened") == 2
         assert daemon.log.count("camera yard is online") == 2
         assert daemon.log.count("camera gate is online") == 1, "it was not touched"
     said = [

@@ -280,9 +280,13 @@ def test_what_a_classifier_is_asked_about_is_reloaded(broker: Broker, folder: Pa
             "",
             "cameras.a.labels: the model in {}/blobs has no label 'tl'",
         ),
-        ("  a: {url: x.avi, bundle: colours}\n", "", "cameras.a.bundle: is a classifier"),
+        ("  a: {url: x.avi, bundle: colours}\n", "", "cameras.a.bundle: the model in {}/colours is a classifier"),
         ("  a: {url: x.avi, bundle: none}\n", "", "{}/none: no manifest.json there"),
-        ("  a: {url: x.avi}\n", "classifiers: {c: {bundle: blobs}}\n", "classifiers.c.bundle: is a detector"),
+        (
+            "  a: {url: x.avi}\n",
+            "classifiers: {c: {bundle: blobs}}\n",
+            "classifiers.c.bundle: the model in {}/blobs is a detector",
+        ),
     ],
 )
 def test_what_does_not_fit_ends_it_before_anything_starts(

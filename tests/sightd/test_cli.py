@@ -259,6 +259,7 @@ def test_init_keeps_a_file_that_is_there(cli: Cli, config: Path) -> None:
         ["--camera", f"Front=rtsp://u:{CANARY}@h/"],
         ["--camera", f"a=rtps://u:{CANARY}@h/"],
         ["--camera", f"a=rtsp://u:{CANARY}#@h/"],
+        ["--camera", f"a=u:{CANARY}@h/"],
         ["--camera", f"a=rtsp://u:{CANARY}@h/", "--camera", "a=x"],
         ["--camera", f"rtsp://u:{CANARY}@h/"],
         ["--host", f"mqtt://u:{CANARY}@broker"],
@@ -269,6 +270,14 @@ def test_init_writes_nothing_that_would_not_load(arguments: list[str], cli: Cli,
     assert outcome.code == 2
     assert CANARY not in outcome.err
     assert not (tmp_path / "sightd.yaml").exists()
+
+
+def test_init_suggests_the_key_that_was_meant(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("init", tmp_path / "sightd.yaml", "--set", f"mqtt.pasword={CANARY}")
+    assert outcome.code == 2
+    assert "'mqtt.pasword' is no key" in outcome.err
+    assert "did you mean 'password'?" in " ".join(outcome.err.split())
+    assert CANARY not in outcome.err
 
 
 def test_init_says_why_it_can_not_write(cli: Cli) -> None:

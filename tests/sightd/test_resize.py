@@ -86,5 +86,5 @@ def test_an_exact_multiple_is_not_lost_to_rounding() -> None:
     [{"resize": "crop"}, {"interpolation": "magic"}, {"channel_order": "gbr"}, {"std": (1, 0, 1)}, {"pad_value": 256}],
 )
 def test_a_spec_that_can_not_be_is_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="input spec"):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         InputSpec(64, 64, **wrong)
