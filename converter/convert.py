@@ -48,9 +48,7 @@ def convert(request: Request, progress: Progress) -> Result:
     :raises CalibrationError: the frames, or the annotations, can't be used.
     :raises BundleError: the bundle can't be written; one that was there stays.
     """
-    _check_names(request)
-    if request.out.exists() and not request.out.is_dir():  # found only when all is done, it would cost an hour
-        raise BundleError(f"{request.out}: is a file, and a bundle is a folder; name another place")
+    _check_request(request)
     try:
         with scratch_folder(request.out.parent) as folder:
             return _convert(request, folder, progress)
@@ -59,8 +57,10 @@ def convert(request: Request, progress: Progress) -> Result:
         raise BundleError(f"{request.out}: can't be written ({why}); what was there before is kept") from error
 
 
-def _check_names(request: Request) -> None:
-    """The manifest, which is written last, is UTF-8; names of files may be anything."""
+def _check_request(request: Request) -> None:
+    """What would else be found when all is done, an hour later."""
+    if request.out.exists() and not request.out.is_dir():
+        raise BundleError(f"{request.out}: is a file, and a bundle is a folder; name another place")
     for path in (request.model, request.calibration):
         try:
             str(path).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
 
 import numpy as np
@@ -77,5 +78,9 @@ def _run(module: nn.Module, images: Tensor) -> Outputs:
             return [output.numpy() for output in module(images)]
     except Exception as error:  # the user's own code runs here
         reason = first_lines(error)
-        hint = "; move it to the CPU before it is traced and saved" if "cuda" in reason.lower() else ""
+        hint = (
+            "; move it to the CPU before it is traced and saved"
+            if re.search("cuda|nvidia", reason, re.IGNORECASE)
+            else ""
+        )
         raise ModelError(f"the model fails on an input of {tuple(images.shape)}: {reason}{hint}") from error
