@@ -10,7 +10,7 @@ from typing import Callable, Dict, Iterator, List, Mapping
 import numpy as np
 
 from sightd import __version__
-from sightd.bundle import Manifest
+from sightd.bundle import CLASSIFIER, Manifest
 from sightd.engines import Engine
 from sightd.errors import naming
 from sightd.serving import Serving
@@ -18,7 +18,6 @@ from sightd.settings import Settings
 
 from .messages import EngineInfo, InfoMessage, ModelInfo
 from .plan import Plan
-from .rules import CLASSIFIER
 
 __all__ = ["Models"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
 from sightd import nms
-from sightd.bundle import Manifest
+from sightd.bundle import CLASSIFIER, Manifest
 from sightd.errors import ConfigError
 from sightd.settings import CalibrationSettings, CameraSettings, Settings
 from sightd.types import Candidates, Detections, Placement
 
-from .rules import CLASSIFIER, Rule, rules_for
+from .rules import Rule, rules_for
 
 __all__ = ["CameraPlan", "Collection", "Plan", "Suppression", "plan_for"]
 

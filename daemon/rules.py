@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Dict, FrozenSet, List, Mapping, Optional, Sequ
 
 import numpy as np
 
-from sightd.bundle import Manifest
+from sightd.bundle import CLASSIFIER, Manifest
 from sightd.errors import ConfigError
 from sightd.settings import ClassifierSettings, Settings
 from sightd.types import Detections
@@ -16,10 +16,7 @@ from sightd.types import Detections
 if TYPE_CHECKING:
     from sightd.masks import Polygon  # brings OpenCV, and the doctor runs where that is broken
 
-__all__ = ["CLASSIFIER", "ClassifierRule", "Rule", "rules_for"]
-
-#: The head family of classifiers, as their manifests have it.
-CLASSIFIER = "classifier"
+__all__ = ["ClassifierRule", "Rule", "rules_for"]
 
 
 @dataclass(frozen=True)

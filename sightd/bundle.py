@@ -18,6 +18,7 @@ from .errors import BundleError
 from .types import InputSpec
 
 __all__ = [
+    "CLASSIFIER",
     "SCHEMA",
     "Bundle",
     "EngineRecord",
@@ -33,6 +34,8 @@ __all__ = [
     "write_bundle",
 ]
 
+#: The head family whose engines look at crops; all others find objects.
+CLASSIFIER = "classifier"
 #: Version of the manifest's layout; a reader refuses any other.
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -102,7 +105,7 @@ class Manifest:
 
     engine: EngineRecord
     model: ModelRecord
-    #: Head family: "yolox", "centernet", "boxes-scores" ...
+    #: Head family: "yolox", "centernet", "boxes-scores", CLASSIFIER ...
     head: str
     input: InputSpec
     labels: List[str]

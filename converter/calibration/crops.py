@@ -10,7 +10,7 @@ from typing import Dict, FrozenSet, List, Optional, Sequence
 import cv2
 import numpy as np
 
-from sightd.bundle import Manifest, open_bundle
+from sightd.bundle import CLASSIFIER, Manifest, open_bundle
 from sightd.calibration_entries import read_entries, read_image
 from sightd.crops import crop
 from sightd.engines import Engine, EngineOptions
@@ -19,7 +19,6 @@ from sightd.serving import open_serving
 from sightd.types import Image
 
 from ..agreement.measure import detect
-from ..heads.classifier import ClassifierHead
 from ..progress import Progress
 from .cameras import of_cameras
 
@@ -52,7 +51,7 @@ def write_crops(
         raise CalibrationError(f"{out}: is no empty folder; name a new one")
     entries = of_cameras(read_entries(calibration), cameras)
     serving = open_serving(open_bundle(detector), EngineOptions())
-    if serving.manifest.head == ClassifierHead.family:
+    if serving.manifest.head == CLASSIFIER:
         raise ModelError(f"{detector}: is a classifier; name the bundle of the detector that finds its objects")
     wanted = _indices(objects, serving.manifest.labels)
     written: Counter[str] = Counter()

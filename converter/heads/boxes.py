@@ -11,10 +11,16 @@ from sightd.errors import ModelError
 
 from ..model.graft import Graft
 
-__all__ = ["BOX_FORMATS", "graft_corners", "graft_xyxy", "one_hot", "option", "xyxy"]
+__all__ = ["BOX_FORMATS", "BOX_UNITS", "graft_corners", "graft_xyxy", "one_hot", "option", "pixels_of", "xyxy"]
 
 #: Corners, corners with y first, centre and size.
 BOX_FORMATS = ("xyxy", "yxyx", "cxcywh")
+BOX_UNITS = ("pixels", "fraction")
+
+
+def pixels_of(box_unit: str, width: int, height: int) -> Tuple[int, int]:
+    """What numbers in one of BOX_UNITS are multiplied by to be pixels, x and y."""
+    return (width, height) if box_unit == "fraction" else (1, 1)
 
 
 def graft_xyxy(graft: Graft, boxes: str, box_format: str, unit: Tuple[float, float]) -> str:

@@ -13,12 +13,11 @@ from sightd.errors import ModelError
 from ..model.graft import Graft
 from ..model.graph import Tensor
 from .base import Anchors, Head, Signature, best_class
-from .boxes import graft_xyxy, one_hot, option, xyxy
+from .boxes import BOX_UNITS, graft_xyxy, one_hot, option, pixels_of, xyxy
 
 __all__ = ["BoxesScoresHead"]
 
 _FORMATS = ("xyxy", "cxcywh")
-_UNITS = ("pixels", "fraction")
 #: Of boxes so many have sides that are no less than 0; what the background is given may be anything.
 _MOST = 0.9
 
@@ -56,7 +55,7 @@ class BoxesScoresHead(Head):
             raise ModelError(f"boxes-scores needs {cls.layout}; the anchors of all must be as many")
         name = outputs[boxes[0]].name
         box_format = option(options, "box_format", _FORMATS, [*_possible_formats(signature, name), *_FORMATS][0])
-        box_unit = option(options, "box_unit", _UNITS, "fraction" if signature.are_fractions(name) else "pixels")
+        box_unit = option(options, "box_unit", BOX_UNITS, "fraction" if signature.are_fractions(name) else "pixels")
         size = signature.width, signature.height
         assumptions = () if set(options) == set(cls.options) else (_assumption(box_format, box_unit),)
         return cls(*size, anchors, classes, assumptions, (boxes[0], *scores), box_format, box_unit)
@@ -82,8 +81,7 @@ class BoxesScoresHead(Head):
 
     @property
     def _unit(self) -> Tuple[int, int]:
-        """What a box's numbers are multiplied by to be pixels, x and y."""
-        return (self.width, self.height) if self.box_unit == "fraction" else (1, 1)
+        return pixels_of(self.box_unit, self.width, self.height)
 
 
 def _scores(outputs: Sequence[Tensor], anchors: int) -> Tuple[List[int], Optional[int]]:
@@ -108,5 +106,5 @@ def _possible_formats(signature: Signature, boxes: str) -> List[str]:
 def _assumption(box_format: str, box_unit: str) -> str:
     return (
         f"boxes are taken as {box_format} in {box_unit}, as those of a black picture look: where the annotated picture "
-        f"shows them wrong, set box_format ({' or '.join(_FORMATS)}) and box_unit ({' or '.join(_UNITS)})"
+        f"shows them wrong, set box_format ({' or '.join(_FORMATS)}) and box_unit ({' or '.join(BOX_UNITS)})"
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from sightd.bundle import CLASSIFIER
 from sightd.errors import ModelError
 
 from ..model.graft import Graft
@@ -33,7 +34,7 @@ class ClassifierHead(Head):
     #: What makes probabilities of the output.
     activation: str
 
-    family: ClassVar[str] = "classifier"
+    family: ClassVar[str] = CLASSIFIER
     layout: ClassVar[str] = "one output [batch, classes] or [batch, classes, 1, 1], logits or probabilities"
     options: ClassVar[Tuple[str, ...]] = ("activation",)
     #: Crops are small, and one frame has many.

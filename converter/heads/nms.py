@@ -13,11 +13,9 @@ from sightd.errors import ModelError
 from ..model import nms
 from ..model.graft import Graft
 from .base import Anchors, Head, Signature, best_class
-from .boxes import BOX_FORMATS, graft_xyxy, one_hot, option, xyxy
+from .boxes import BOX_FORMATS, BOX_UNITS, graft_xyxy, one_hot, option, pixels_of, xyxy
 
 __all__ = ["NmsHead"]
-
-_UNITS = ("pixels", "fraction")
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class NmsHead(Head):
             raise ModelError(f"nms needs {cls.layout}")
         box_format = option(options, "box_format", BOX_FORMATS, formats[0])
         seen = "fraction" if signature.are_fractions(boxes.name) else "pixels"
-        box_unit = option(options, "box_unit", _UNITS, seen)
+        box_unit = option(options, "box_unit", BOX_UNITS, seen)
         read = [places[boxes.name], places[scores.name], *([places[nms.CLASSES]] if nms.CLASSES in places else [])]
         classes = None if len(read) == 3 else (a if by_class else b)
         assumptions = () if set(options) == set(cls.options) else (_assumption(box_format, box_unit),)
@@ -87,12 +85,11 @@ class NmsHead(Head):
 
     @property
     def _unit(self) -> Tuple[int, int]:
-        """What a box's numbers are multiplied by to be pixels, x and y."""
-        return (self.width, self.height) if self.box_unit == "fraction" else (1, 1)
+        return pixels_of(self.box_unit, self.width, self.height)
 
 
 def _assumption(box_format: str, box_unit: str) -> str:
     return (
         f"boxes are taken as {box_format} in {box_unit}, which NMS does not tell: where the annotated picture shows "
-        f"them wrong, set box_format ({' or '.join(BOX_FORMATS)}) and box_unit ({' or '.join(_UNITS)})"
+        f"them wrong, set box_format ({' or '.join(BOX_FORMATS)}) and box_unit ({' or '.join(BOX_UNITS)})"
     )

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import Iterator, List
+from typing import List
 
 import cv2
 import msgspec
@@ -15,18 +15,11 @@ import pytest
 
 from daemon.messages import ConfigMessage, DetectionsMessage, InfoMessage, StatsMessage
 from sightd.bundle import open_bundle, write_bundle
-from tests.parts.broker import Broker, Collector, collect, running_broker
+from tests.parts.broker import Broker, Collector, collect
 from tests.parts.clips import write_clip
 from tests.parts.daemon import running_daemon, write_quadrant_bundle
 from tests.parts.rtsp import RtspServer
 from tests.parts.tensorrt_bundle import fake_tensorrt_in_processes, publish_plan
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    (tmp_path / "broker").mkdir()
-    with running_broker(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture

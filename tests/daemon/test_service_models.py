@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import msgspec
 import numpy as np
@@ -17,19 +17,12 @@ from daemon.messages import ConfigMessage, DetectionsMessage, InfoMessage, Stats
 from sightd.bundle import open_bundle, write_bundle
 from tests.parts.blob_bundles import COLOURS, write_blob_bundle, write_colour_bundle
 from tests.parts.blobs import LABELS, write_blob_clip
-from tests.parts.broker import Broker, Collector, collect, running_broker
+from tests.parts.broker import Broker, Collector, collect
 from tests.parts.clips import write_clip
 from tests.parts.daemon import running_daemon, write_quadrant_bundle
 from tests.parts.tensorrt_bundle import fake_tensorrt_in_processes, publish_plan
 
 QUADRANTS = {"tl", "tr", "bl", "br"}
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    (tmp_path / "broker").mkdir()
-    with running_broker(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture

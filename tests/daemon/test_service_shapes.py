@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -11,7 +10,7 @@ from converter.model.finish import finish
 from converter.model.graph import load_onnx
 from daemon.messages import DetectionsMessage
 from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write_bundle
-from tests.parts.broker import Broker, collect, running_broker
+from tests.parts.broker import Broker, collect
 from tests.parts.daemon import running_daemon
 from tests.parts.int8 import write_float
 from tests.shapes.detector import MODEL
@@ -23,13 +22,6 @@ FRAMES = 40
 #: A clip's name -> its scene's seed, and width and height in pixels: each is letterboxed in its own way into a square.
 #: The detector has no trouble with these scenes, for the daemon is under test.
 CLIPS = {"wide.avi": (29, 640, 360), "high.mp4": (28, 240, 400), "square.mp4": (31, 160, 160)}
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    (tmp_path / "broker").mkdir()
-    with running_broker(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture

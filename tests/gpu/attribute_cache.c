@@ -1,6 +1,6 @@
 /* Answers cuDeviceGetAttribute from memory after the first time.
  *
- * TensorRT 8.5 calls cudaGetDeviceProperties for each kernel that it tries, and that asks the driver for clock rates.
+ * TensorRT 8.5 seems to call cudaGetDeviceProperties for each kernel that it tries, and that asks the driver for clock rates.
  * On GPUs with a GSP (here: an H200) each such question is a call to the GPU's firmware under one lock for all processes:
  * of 20 builds at a time 18 stood in that lock. None did with this preloaded.
  *
