@@ -20,11 +20,13 @@ class Message:
     #: True for a state: kept by the broker, sent with QoS 1, and only the newest of its topic counts.
     #: False for one of a stream: QoS 0, worthless when late.
     retain: bool = False
+    #: Of an event: its number from :meth:`Outbox.next_seq`, which its payload tells too. Sent with QoS 1; each counts.
+    seq: int = 0
 
     @property
     def qos(self) -> int:
-        """MQTT's quality of service: 1 for a state, 0 for a stream."""
-        return 1 if self.retain else 0
+        """MQTT's quality of service: 0 for a stream, else 1."""
+        return 1 if self.retain or self.seq else 0
 
 
 class Outbox:
@@ -43,6 +45,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._bell_reader, self._bell_writer = socket.socketpair()
         self._rung = False
+        self._seq = 0
         #: Messages dropped because the outbox was full.
         self.dropped = 0
 
@@ -59,6 +62,12 @@ class Outbox:
             if not self._rung:
                 self._rung = True
                 self._bell_writer.send(b"\0")
+
+    def next_seq(self) -> int:
+        """The number of the next event: each is one more than the last; the events are put in this order."""
+        with self._lock:
+            self._seq += 1
+            return self._seq
 
     def take(self, limit: int) -> List[Message]:
         """Up to *limit* messages, states first, streams from the oldest on; [] when there are none."""
