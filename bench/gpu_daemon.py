@@ -15,7 +15,7 @@ from sightd.sources import source_for
 from tests.parts.broker import collect
 
 from .assets import asset
-from .daemon_run import file_cameras, manifest_for, running_service, throughput, wait_until
+from .daemon_run import file_cameras, manifest_for, running_service, throughput
 from .gpu_engines import ModelEngines
 from .gpu_speed import throughput as engine_throughput
 
@@ -23,6 +23,8 @@ __all__ = ["daemon_latency", "daemon_throughput"]
 
 _CLIP = "videos/one-by-one-person-detection.mp4"
 _WARM_UP_S = 3.0
+#: For the first message of a daemon that has to load its engine.
+_WAIT_S = 60.0
 
 
 def daemon_throughput(engines: ModelEngines, name: str, streams: Sequence[int], seconds: float) -> Dict[str, Any]:
@@ -55,7 +57,7 @@ def daemon_latency(engines: ModelEngines, name: str, streams: Sequence[int], sec
         with _running(engines, name, count, "live") as (_, broker), collect(
             broker, "sightd/bench/+/detections"
         ) as seen:
-            wait_until(lambda messages=seen.messages: len(messages) > 0)
+            seen.wait_until(lambda collector: bool(collector.messages), _WAIT_S)
             time.sleep(_WARM_UP_S)
             began = len(seen.messages)
             time.sleep(seconds)
