@@ -113,7 +113,7 @@ def _run_part(bench: _Bench, name: str) -> None:
         partial.replace(bench.out)
 
 
-def _caught(measure: Callable[[Any], Dict[str, Any]], subject: Any) -> Dict[str, Any]:
+def _caught(measure: Callable[[Any], Any], subject: Any) -> Any:
     """What *measure* finds; a failure is a result too, the other parts still count."""
     try:
         return measure(subject)
@@ -159,7 +159,7 @@ def _builds(bench: _Bench) -> Dict[str, Any]:
 
 
 def _ap(bench: _Bench) -> Dict[str, Any]:
-    return bench.each(lambda engines: {name: engines.ap(name) for name in ("cpu", *engines.names())})
+    return bench.each(lambda engines: {name: _caught(engines.ap, name) for name in ("cpu", *engines.names())})
 
 
 def _gate(bench: _Bench) -> Dict[str, Any]:

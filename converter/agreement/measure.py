@@ -41,8 +41,11 @@ def latencies(
 ) -> Dict[str, Dict[str, Dict[str, float]]]:
     """p50_ms and p95_ms of submit to result: ``[engine name][batch size]``.
 
-    The engines take turns round by round, so that a machine that slows down slows all of them.
+    The engines are warmed up as the daemon does it, which decides on CUDA graphs. They take turns round by round, so
+    that a machine that slows down slows all of them.
     """
+    for engine in engines.values():
+        engine.warm_up(image)
     times: Dict[str, Dict[int, List[float]]] = {name: {batch: [] for batch in batches} for name in engines}
     for turn in range(rounds + 1):
         for batch in batches:
