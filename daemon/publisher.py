@@ -11,7 +11,8 @@ from typing import Dict, Iterator, List, Optional, Set
 from sightd.errors import SightdError
 
 from .broker import BrokerOptions, advice
-from .broker.connection import Cause, Connection, Ending
+from .broker.connection import Connection
+from .broker.ending import Cause, Ending
 from .broker.protocol_choice import ProtocolChoice
 from .messages import OFFLINE, ONLINE, STOPPED
 from .outbox import Message, Outbox
@@ -98,7 +99,7 @@ class Publisher:
         will = Message(self._topics.available, OFFLINE, retain=True)
         prefix = self._topics.prefix
         try:
-            connection = Connection(self._options, self._choice.protocol, prefix, self._on_denied, will)
+            connection = Connection(self._options, self._choice.protocol, prefix, self._on_receipt, will)
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
         self._connection = connection
@@ -134,10 +135,14 @@ class Publisher:
             self._publish(connection, message)
 
     def _publish(self, connection: Connection, message: Message) -> None:
-        if connection.publish(message.topic, message.payload, qos=message.qos, retain=message.retain):
+        if connection.publish(message):
             self.published += 1
         elif not message.retain:
             self.dropped += 1
+
+    def _on_receipt(self, message: Message, reason: str) -> None:
+        if reason:
+            self._on_denied(message.topic, reason)
 
     def _on_denied(self, topic: str, reason: str) -> None:
         self.denied += 1
@@ -162,7 +167,7 @@ class Publisher:
             if not self._turn(connection):
                 return
         # The other half of the time is for saying that we stopped.
-        if not self.connected or not connection.publish(self._topics.available, STOPPED, qos=1, retain=True):
+        if not self.connected or not connection.publish(Message(self._topics.available, STOPPED, retain=True)):
             return
         while time.monotonic() < started + deadline_s and connection.turn():
             if not connection.unacknowledged:
