@@ -201,11 +201,22 @@ class PublisherStats(msgspec.Struct, frozen=True):
     """The connection to the broker; see :class:`daemon.publisher.Publisher`."""
 
     connected: bool
+    #: "host:port" of the broker that we are connected to, or that is tried.
+    broker: str
+    #: "connecting", "connected", or "refused: <reason>".
+    state: str
+    #: Seconds for which it has been connected, or has not; seconds without a connection since the start, in all.
+    state_s: float
+    away_s: float
     published: int
     dropped: int
     connections: int
-    #: States that the broker did not take, and "<reason>: <topic>" of the last one.
+    #: Attempts to connect that a broker refused, by reason, and "<reason>: <host:port>" of the last one.
+    refusals: Dict[str, int]
+    last_refusal: str
+    #: Messages that the broker did not take, in all and by reason, and "<reason>: <topic>" of the last one.
     denied: int
+    denials: Dict[str, int]
     last_denial: str
 
 
