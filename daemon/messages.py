@@ -27,6 +27,7 @@ __all__ = [
     "CalibrationStats",
     "CameraStats",
     "ClassifierStats",
+    "CommandStats",
     "ConfigMessage",
     "DetectedObject",
     "DetectionsMessage",
@@ -220,6 +221,14 @@ class PublisherStats(msgspec.Struct, frozen=True):
     last_denial: str
 
 
+class CommandStats(msgspec.Struct, frozen=True):
+    """Commands since the start; see :class:`daemon.commands.Commands`."""
+
+    accepted: int
+    #: By reason: "retained", "malformed", "unknown" camera, camera "disabled" by the settings, "superseded".
+    refused: Dict[str, int]
+
+
 class CalibrationStats(msgspec.Struct, frozen=True):
     """The frames that are kept for the next conversion; see :class:`daemon.collector.Collector`."""
 
@@ -247,6 +256,7 @@ class StatsMessage(msgspec.Struct, frozen=True):
     classifiers: Dict[str, ClassifierStats]
     queue: QueueStats
     publisher: PublisherStats
+    commands: CommandStats
     calibration: CalibrationStats
     rss_mb: float
 

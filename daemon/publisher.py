@@ -132,7 +132,9 @@ class Publisher:
         will = None if self._refusal in _NO_WILL else Message(self._topics.available, OFFLINE, retain=True)
         options, protocol, prefix = self._route.options, self._route.protocol, self._topics.prefix
         try:
-            connection = Connection(options, protocol, prefix, self._on_receipt, will, inbox=self._inbox)
+            connection = Connection(
+                *(options, protocol, prefix, self._on_receipt, will), inbox=self._inbox, on_deaf=self._on_deaf
+            )
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
         self._connection = connection
@@ -184,14 +186,19 @@ class Publisher:
 
     def _on_receipt(self, message: Message, reason: str) -> None:
         if reason:
-            self._on_denied(message.topic, reason)
+            sentence = advice.denied(self._route.options, message.topic, reason, self._topics.prefix)
+            self._note_denial(message.topic, reason, sentence)
 
-    def _on_denied(self, topic: str, reason: str) -> None:
+    def _on_deaf(self, reason: str) -> None:
+        topic_filter = self._inbox.topic_filter if self._inbox else ""
+        self._note_denial(topic_filter, reason, advice.deaf(self._route.options, topic_filter, reason))
+
+    def _note_denial(self, topic: str, reason: str, sentence: str) -> None:
         self.denials[reason] += 1
         self.last_denial = f"{reason}: {topic}"
         if reason not in self._denials_told:
             self._denials_told.add(reason)
-            _log.warning("%s", advice.denied(self._route.options, topic, reason, self._topics.prefix))
+            _log.warning("%s", sentence)
 
     def _take(self) -> List[Message]:
         """The next messages of the outbox; their states are remembered for the next connection."""

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterable, Mapping, Sequence
 
+from .commands import Commands
 from .counters import Counters
 from .messages import (
     CAMERA_DISABLED,
@@ -14,6 +15,7 @@ from .messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    CommandStats,
     EngineStats,
     PublisherStats,
     QueueStats,
@@ -38,6 +40,7 @@ class StatsReader:
         dropped: Mapping[str, int],
         outbox: Outbox,
         publisher: Publisher,
+        commands: Commands,
         calibration: Callable[[], CalibrationStats],
         models: Sequence[str],
         classifiers: Callable[[], Iterable[str]],
@@ -45,6 +48,7 @@ class StatsReader:
     ) -> None:
         self._counters, self._dropped = counters, dropped
         self._outbox, self._publisher, self._boot_id = outbox, publisher, boot_id
+        self._commands = commands
         self._calibration, self._models, self._classifiers = calibration, models, classifiers
         self._started_at = self._last_at = time.monotonic()
         self._last_received: Counter[str] = Counter()
@@ -62,6 +66,7 @@ class StatsReader:
             classifiers={name: self._classifier(name) for name in self._classifiers()},
             queue=QueueStats(depth=len(self._outbox), dropped=self._outbox.dropped),
             publisher=self._connection(),
+            commands=CommandStats(accepted=self._commands.accepted, refused=dict(self._commands.refused)),
             calibration=self._calibration(),
             rss_mb=_rss_mb(),
         )

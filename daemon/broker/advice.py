@@ -5,7 +5,7 @@ from __future__ import annotations
 from .limits import TOO_LARGE
 from .options import BrokerOptions
 
-__all__ = ["denied", "ended", "refused", "silent", "unreachable"]
+__all__ = ["deaf", "denied", "ended", "refused", "silent", "unreachable"]
 
 _ELSEWHERE = "to {reference!r}, which sightd does if it is among mqtt.host and mqtt.fallbacks, or mqtt.redirects is any"
 _REDIRECTS = {
@@ -117,6 +117,14 @@ def denied(options: BrokerOptions, topic: str, reason: str, prefix: str) -> str:
     """The broker took a message's receipt as the occasion to say that it dropped it for *reason*."""
     advice = _DENIALS.get(reason, _LOOK).format(prefix=prefix)
     return f"{options} does not take what we publish to {topic} ({reason}): {advice}"
+
+
+def deaf(options: BrokerOptions, topic_filter: str, reason: str) -> str:
+    """The broker does not let us subscribe to *topic_filter* for *reason*."""
+    return (
+        f"{options} does not let us subscribe to {topic_filter} ({reason}): no command arrives; let this user read "
+        "that in the broker's ACL, or set mqtt.commands: false"
+    )
 
 
 def ended(options: BrokerOptions, reason: str, prefix: str, reference: str = "") -> str:

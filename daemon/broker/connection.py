@@ -47,13 +47,11 @@ _GARBAGE = (struct.error, LookupError, ValueError, MQTTException)
 
 @dataclass(frozen=True)
 class Inbox:
-    """What is subscribed to, with QoS 0, and who is told of it, in turn()."""
+    """What is subscribed to, with QoS 0 (an old command is no command), and who gets it."""
 
     topic_filter: str
-    #: Gets topic, payload, and whether the broker had kept it from before.
+    #: Called in turn() with topic, payload, and whether the broker had kept it from before.
     on_message: Callable[[str, bytes, bool], None]
-    #: Gets the topic filter and the broker's reason not to let us subscribe.
-    on_denied: Callable[[str, str], None]
 
 
 class Connection:
@@ -73,6 +71,7 @@ class Connection:
         *,
         session_s: int = 0,
         inbox: Optional[Inbox] = None,
+        on_deaf: Optional[Callable[[str], None]] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
 
@@ -82,11 +81,12 @@ class Connection:
             reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
         :param session_s: how long the broker shall keep the session when the connection is gone; 0 begins a new one,
             anything else takes the last one up (MQTT 3.1.1 keeps it for as long as the broker likes).
+        :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us.
         :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
             to do.
         """
         self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
-        self._session_s, self._inbox = session_s, inbox
+        self._session_s, self._inbox, self._on_deaf = session_s, inbox, on_deaf
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
@@ -288,8 +288,8 @@ class Connection:
         self, client: mqtt.Client, userdata: Any, number: int, reasons: List[ReasonCode], properties: Any
     ) -> None:
         for reason in reasons:
-            if reason.is_failure and self._inbox is not None:
-                self._news.append(partial(self._inbox.on_denied, self._inbox.topic_filter, str(reason)))
+            if reason.is_failure and self._on_deaf is not None:
+                self._news.append(partial(self._on_deaf, str(reason)))
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._inbox is not None:

@@ -14,10 +14,12 @@ from ruamel.yaml import YAML
 
 from daemon import messages
 from daemon.batches import StageTimes
+from daemon.commands import OFF, ON
 from daemon.messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    CommandStats,
     ConfigMessage,
     DetectionsMessage,
     EngineInfo,
@@ -71,6 +73,7 @@ STATS = StatsMessage(
         denials={"Not authorized": 2},
         last_denial="Not authorized: sightd/porch/gate/status",
     ),
+    commands=CommandStats(accepted=1, refused={"retained": 1}),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
 )
@@ -205,6 +208,8 @@ def test_real_json_matches_the_asyncapi_document(message: str, payload: bytes) -
     ("message", "payload"),
     [
         *[("available", word) for word in (messages.ONLINE, messages.STOPPED, messages.OFFLINE)],
+        *[("enabledState", word) for word in (ON, OFF)],
+        *[("enabledSet", word) for word in (ON, OFF)],
         *[("status", word) for word in (messages.CAMERA_ONLINE, messages.CAMERA_OFFLINE, messages.CAMERA_DISABLED)],
     ],
 )
@@ -237,6 +242,7 @@ def test_the_document_refuses_what_we_never_send() -> None:
         ("Stats", StatsMessage),
         ("CameraStats", CameraStats),
         ("PublisherStats", PublisherStats),
+        ("CommandStats", CommandStats),
         ("EngineStats", EngineStats),
         ("ClassifierStats", ClassifierStats),
     ],
@@ -264,10 +270,14 @@ def test_the_documents_addresses_are_our_topics() -> None:
         "stats": topics.stats,
         "status": topics.status("{camera}"),
         "detections": topics.detections("{camera}"),
+        "enabledSet": topics.commands.replace("+", "{camera}"),
+        "enabledState": topics.enabled_state("{camera}"),
     }
 
 
 def test_what_is_retained_in_the_document_is_sent_with_qos_1() -> None:
     for operation in asyncapi()["operations"].values():
+        if operation["action"] == "receive":
+            continue
         binding = operation["bindings"]["mqtt"]
         assert binding["qos"] == Message("topic", b"", retain=binding["retain"]).qos
