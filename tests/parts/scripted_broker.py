@@ -31,13 +31,12 @@ def connack(reason: int = 0, *, session_present: bool = False, reference: str = 
 
 
 def disconnect(reason: int, reference: str = "") -> bytes:
-    """A server's DISCONNECT."""
-    body = bytes([reason]) + _properties(reference, {})
+    """A server's DISCONNECT, with a reason string too: paho before 2.2 misses the code in a packet of two bytes."""
+    body = bytes([reason]) + _properties(reference, {}, b"\x1f\x00\x01x")
     return b"\xe0" + bytes([len(body)]) + body
 
 
-def _properties(reference: str, numbers: Dict[str, int]) -> bytes:
-    packed = b""
+def _properties(reference: str, numbers: Dict[str, int], packed: bytes = b"") -> bytes:
     for name, value in numbers.items():
         identifier, size = _NUMBERS[name]
         packed += bytes([identifier]) + value.to_bytes(size, "big")
