@@ -174,6 +174,8 @@ class Publisher:
         self._denials_told.clear()
         self._lookout.reset()
         self._tell(CONNECTED, f"{self._route.options}: connected, MQTT {self._route.protocol}", logging.INFO)
+        if connection.limits.shortcomings:
+            _log.warning("%s: has no %s", self._route.options, connection.limits.shortcomings)
         self._absorb()
         for message in [*self._states.values(), Message(self._topics.available, ONLINE, retain=True)]:
             self._publish(connection, message)

@@ -85,7 +85,8 @@ class Connection:
         self._farewell = self._reference = self._tls_failure = ""
         #: Whether the broker has kept our session (and so, what it had taken); known once accepted.
         self.session_present = False
-        self._limits = Limits()
+        #: What the broker takes; known once accepted.
+        self.limits = Limits()
         self._window = Window()
         #: Calls to make once paho, which holds its locks while it calls us, is done.
         self._news: List[Callable[[], None]] = []
@@ -115,7 +116,7 @@ class Connection:
     @property
     def room(self) -> int:
         """QoS 1 messages that would be sent at once."""
-        return max(0, self._limits.in_flight - self.unacknowledged)
+        return max(0, self.limits.in_flight - self.unacknowledged)
 
     def turn(self, outbox: Optional[Outbox] = None) -> bool:
         """Wait a moment for the network, or for *outbox* to hold something; do the network's work. False: it ended."""
@@ -138,7 +139,7 @@ class Connection:
 
     def publish(self, message: Message) -> bool:
         """Hand *message* to the network, or put it in line for it; False: the connection has ended."""
-        if self._limits.forbid(message):
+        if self.limits.forbid(message):
             self._on_receipt(message, TOO_LARGE)
             return True
         if not message.qos:
@@ -191,14 +192,14 @@ class Connection:
     def _send_line(self) -> bool:
         """Send what waits for a place, as far as the broker has promised receipts; False: the connection has ended."""
         while True:
-            message = self._window.next(self._limits.in_flight)
+            message = self._window.next(self.limits.in_flight)
             if message is None:
                 return True
-            if not self._send(message, self._limits.qos):
+            if not self._send(message, self.limits.qos):
                 return False
 
     def _send(self, message: Message, qos: int) -> bool:
-        retain = message.retain and self._limits.retain
+        retain = message.retain and self.limits.retain
         sent = self._client.publish(message.topic, message.payload, qos, retain)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
@@ -229,7 +230,7 @@ class Connection:
         self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, answer: ReasonCode, properties: Any
     ) -> None:
         self._answer, self._reference = answer, getattr(properties, "ServerReference", "")
-        self.session_present, self._limits = flags.session_present, Limits.told(properties)
+        self.session_present, self.limits = flags.session_present, Limits.told(properties)
         # A broker may want to hear from us more often, which paho obeys from 2.2 on; one that is content with less
         # must not keep us from noticing that it is gone. There is no other way to tell paho while it is connected.
         wanted_s = getattr(properties, "ServerKeepAlive", 0) or self._options.keepalive_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, Tuple
 
@@ -76,10 +76,11 @@ class ScriptedBroker:
     owed: List[Tuple[socket.socket, bytes]] = field(default_factory=list)
 
     def pay(self) -> None:
-        """Send the receipts that were held back."""
+        """Send the receipts that were held back, to those who still wait for them."""
         owed, self.owed = self.owed, []
         for client, receipt in owed:
-            client.sendall(receipt)
+            with suppress(OSError):
+                client.sendall(receipt)
 
     def answer(self, client: socket.socket, kind: int, flags: int, body: bytes) -> None:
         """To one packet."""
