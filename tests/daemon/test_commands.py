@@ -127,6 +127,9 @@ def test_without_the_setting_nothing_is_subscribed_to_and_nothing_said() -> None
     made = Rig(dict(CONFIGURED), listen=False)
     assert made.commands.inbox is None
     assert made.said() == {}
+    with scripted_broker() as broker, publishing(broker.port, TOPICS, inbox=made.commands.inbox) as running:
+        running.wait_until(lambda _: broker.published != [])
+        assert broker.subscribed == []
     made.outbox.close()
 
 

@@ -9,7 +9,7 @@ import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
@@ -181,6 +181,24 @@ def test_a_broker_that_can_not_keep_our_will_is_served_without_one(code: int, di
         running.wait_until(lambda publisher: publisher.connected)
         flags = [connect[7] for connect in directing.connects]
         assert (flags[0] & 0x04, flags[-1] & 0x04) == (0x04, 0)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"connack": connack(0xF0)},
+        {"connack": connack(receive_maximum=0)},
+        {"connack": connack(maximum_packet_size=0)},
+        {"puback": 0xF0},
+        {"afterwards": disconnect(0xF0)},
+        {"afterwards": b"\x90\x00"},  # a SUBACK of nothing
+        {"afterwards": b"\xe0\x04\x9c\x03\x1c\x00"},  # half a server reference
+    ],
+)
+def test_a_broker_that_breaks_the_protocol_is_left_and_tried_again(script: Dict[str, Any]) -> None:
+    with scripted_broker(**script) as broker, publishing(broker.port) as running:
+        running.wait_until(lambda _: len(broker.connects) >= 2)
+        assert running.errors == []
 
 
 def test_another_client_with_our_id_is_not_fought(directing: ScriptedBroker) -> None:
