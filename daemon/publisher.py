@@ -14,6 +14,7 @@ from .broker import BrokerOptions, advice
 from .broker.connection import Connection, Inbox
 from .broker.ending import Cause, Ending
 from .broker.lookout import Lookout
+from .broker.options import Address
 from .broker.route import Route
 from .messages import OFFLINE, ONLINE, STOPPED
 from .outbox import Message, Outbox
@@ -53,15 +54,15 @@ class Publisher:
         self._connection: Optional[Connection] = None
         self._told: Set[str] = set()
         self._denials_told: Set[str] = set()
-        #: The broker's word to the last CONNECT, where it was a refusal.
-        self._refusal = ""
+        #: The broker that refused the last CONNECT because of the will.
+        self._without_will: Optional[Address] = None
         #: Work is held only in a standing connection: a broker that is away is no lack of progress.
         self.progress = Progress()
         #: "connecting", "connected", "refused: <reason>" or "closed".
         self.state = CONNECTING
         #: Since when (monotonic) there has been a connection, or none, and the seconds without one before that.
         self._since, self._away_s = time.monotonic(), 0.0
-        #: Messages handed to the network, messages of streams dropped for want of a connection, connections made.
+        #: Messages handed to the connection, messages of streams dropped for want of a connection, connections made.
         self.published = 0
         self.dropped = 0
         self.connections = 0
@@ -129,11 +130,17 @@ class Publisher:
     def _attempt(self, stop: threading.Event) -> Optional[Ending]:
         """Connect and publish until the connection ends or *stop* is set; None: it still stands, or we left."""
         self._absorb()
-        will = None if self._refusal in _NO_WILL else Message(self._topics.available, OFFLINE, retain=True)
         options, protocol, prefix = self._route.options, self._route.protocol, self._topics.prefix
+        will = Message(self._topics.available, OFFLINE, retain=True)
         try:
             connection = Connection(
-                *(options, protocol, prefix, self._on_receipt, will), inbox=self._inbox, on_deaf=self._on_deaf
+                options,
+                protocol,
+                prefix,
+                self._on_receipt,
+                None if options.address == self._without_will else will,
+                inbox=self._inbox,
+                on_deaf=self._on_deaf,
             )
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
@@ -149,6 +156,7 @@ class Publisher:
             if self._route.stands_in and self._lookout.is_back(self._route.first):
                 connection.cut()  # its will says that we are not there any more
                 self._connection = None
+                self._lookout.reset()
                 self._route.return_to_first()
                 self._tell(CONNECTING, f"{self._route.options} is back: leaving {options} for it", logging.INFO)
                 return None
@@ -169,7 +177,7 @@ class Publisher:
 
     def _greet(self, connection: Connection) -> None:
         self.connections += 1
-        self._refusal = ""
+        self._without_will = None
         self._told.clear()
         self._denials_told.clear()
         self._lookout.reset()
@@ -229,7 +237,7 @@ class Publisher:
         if ending.cause not in (Cause.REFUSED, Cause.VERSION):
             self._tell(CONNECTING, ending.sentence)
             return
-        self._refusal = ending.reason
+        self._without_will = tried.address if ending.reason in _NO_WILL else None
         self.refusals[ending.reason] += 1
         self.last_refusal = f"{ending.reason}: {tried.address}"
         self._tell(f"refused: {ending.reason}", ending.sentence)

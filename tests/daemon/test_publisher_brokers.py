@@ -6,6 +6,7 @@ mosquitto sends nobody elsewhere and turns nobody away for being busy: there a s
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,12 @@ def brokers(tmp_path: Path) -> Iterator[List[Broker]]:
         for folder in folders:
             folder.mkdir()
         yield [stack.enter_context(running_broker(folder)) for folder in folders]
+
+
+@pytest.fixture
+def directing() -> Iterator[ScriptedBroker]:
+    with scripted_broker() as broker:
+        yield broker
 
 
 def test_the_second_broker_serves_while_the_first_is_away_and_the_first_when_it_is_back(
@@ -76,6 +83,23 @@ def test_a_first_broker_that_is_there_but_does_not_take_us_is_not_returned_to(tm
         assert running.publisher.last_refusal == f"Not authorized: {at(first)}"
 
 
+def test_a_first_broker_that_takes_the_trial_but_not_us_is_not_run_after(
+    brokers: List[Broker], directing: ScriptedBroker
+) -> None:
+    (second, _), answer = brokers, directing.answer
+
+    def choosy(client: socket.socket, kind: int, flags: int, body: bytes) -> None:
+        directing.connack = connack() if b"-doctor" in body else connack(0x87)
+        answer(client, kind, flags, body)
+
+    directing.answer = choosy  # type: ignore[method-assign]
+    with publishing(directing.port, fallbacks=(at(second),), look_s=0.3) as running:
+        running.wait_until(lambda publisher: publisher.connections >= 2)
+        time.sleep(1.5)
+        ours = [connect for connect in directing.connects if b"-doctor" not in connect]
+        assert 2 <= len(ours) <= 8, "once at the start, and once after a trial"
+
+
 def test_brokers_that_are_all_away_are_told_once_each_and_tried_for_ever(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -93,12 +117,6 @@ def test_brokers_that_are_all_away_are_told_once_each_and_tried_for_ever(
 
 
 # A broker that sends us elsewhere (scripted)
-
-
-@pytest.fixture
-def directing() -> Iterator[ScriptedBroker]:
-    with scripted_broker() as broker:
-        yield broker
 
 
 @pytest.mark.parametrize("reason", [0x9C, 0x9D], ids=["use another", "moved"])
