@@ -31,7 +31,7 @@ _WISHES_S = {
     "Banned": 60.0,
 }
 _TEMPORARILY, _FOR_GOOD = "Use another server", "Server moved"
-#: References followed one after the other before a connection holds.
+#: References followed one after the other.
 _MOST_HOPS = 3
 
 
@@ -105,6 +105,7 @@ class Route:
             self._go(target)
             self.stands_in = False
             return 0.0
+        self._hops = 0
         self._go(self._next(now))
         return max(0.0, self._order[self._address].free_at - now)
 
@@ -115,7 +116,7 @@ class Route:
     def _leave(self, now: float, reason: str, held: bool) -> None:
         place = self._order.get(self._address, _Place())
         if held:
-            place.pauses, self._hops = pauses(), 0
+            place.pauses = pauses()
             self._tried.clear()
         self._tried.add(self._address)
         wish_s = _WISHES_S.get(reason, 0.0) * random.uniform(1.0, 1.25)  # noqa: S311 - no secret depends on it
@@ -139,7 +140,7 @@ class Route:
                 continue
             if ending.reason == _FOR_GOOD:
                 place = self._configured.get(target) or _Place()
-                self._order = {target: place, **{one: self._configured[one] for one in self._configured}}
+                self._order = {target: place, **self._configured}
             if now >= self._order.get(target, _Place()).free_at:
                 return target
         return None

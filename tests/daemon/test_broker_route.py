@@ -232,6 +232,16 @@ def test_anywhere_is_anywhere_but_only_so_often(clock: Clock) -> None:
     assert leading.options.address == A, "after three references that lead nowhere it begins anew"
 
 
+def test_a_reference_that_led_nowhere_for_hours_is_followed_again(clock: Clock) -> None:
+    leading = route(anywhere=True)
+    for _ in range(100):
+        clock.now += leading.after(refused("Use another server", "x.example"), 0.0) or 0.0
+        assert leading.options.address == Address("x.example", 1883)
+        clock.now += leading.after(AWAY, 0.0) or 0.0
+        assert leading.options.address == A
+    assert clock.now > 1300, "with the usual pauses"
+
+
 @pytest.mark.parametrize(
     ("reference", "address"),
     [
