@@ -107,7 +107,7 @@ def test_brokers_that_are_all_away_are_told_once_each_and_tried_for_ever(
     with publishing(ports[0], fallbacks=(Address("127.0.0.1", ports[1]),)) as running:
         time.sleep(2.5)
         assert not running.publisher.connected
-        assert running.publisher.away_s == pytest.approx(running.publisher.state_s, abs=0.1)
+        assert running.publisher.away_s == pytest.approx(running.publisher.state_s, abs=1)
         told = warnings_of(caplog)
         assert [str(ports[0]) in told[0], str(ports[1]) in told[1], len(told)] == [True, True, 2]
         with running_broker(tmp_path, port=ports[1]):
