@@ -122,7 +122,8 @@ class Publisher:
         if not self.connected and connection.accepted:
             self._greet(connection)
         elif sending:
-            for message in self._take():
+            # States come from the outbox as they are put; only events have to wait for a place.
+            for message in self._take(connection.room, connection.heard_at):
                 self._publish(connection, message)
         return True
 
@@ -131,16 +132,19 @@ class Publisher:
         self._denials_told.clear()
         self._tell(CONNECTED, f"{self._options}: connected, MQTT {self._choice.protocol}", logging.INFO)
         self._absorb()
+        self._outbox.events.begin()
         for message in [*self._states.values(), Message(self._topics.available, ONLINE, retain=True)]:
             self._publish(connection, message)
 
     def _publish(self, connection: Connection, message: Message) -> None:
         if connection.publish(message):
             self.published += 1
-        elif not message.retain:
+        elif not message.qos:
             self.dropped += 1
 
     def _on_receipt(self, message: Message, reason: str) -> None:
+        if message.seq:
+            self._outbox.events.receipt(message, reason)
         if reason:
             self._on_denied(message.topic, reason)
 
@@ -151,16 +155,19 @@ class Publisher:
             self._denials_told.add(reason)
             _log.warning("%s", advice.denied(self._options, topic, reason, self._topics.prefix))
 
-    def _take(self) -> List[Message]:
+    def _take(self, events: int = 0, heard_at: float = 0.0) -> List[Message]:
         """The next messages of the outbox; their states are remembered for the next connection."""
-        messages = self._outbox.take(_BURST)
+        messages = self._outbox.take(_BURST, events, heard_at)
         self._states.update((message.topic, message) for message in messages if message.retain)
         return messages
 
     def _absorb(self) -> None:
-        """Empty the outbox without a connection."""
-        while len(self._outbox):
-            self.dropped += sum(not message.retain for message in self._take())
+        """Empty the outbox without a connection; events stay there."""
+        while True:
+            messages = self._take()
+            if not messages:
+                return
+            self.dropped += sum(not message.retain for message in messages)
 
     def _say_goodbye(self, connection: Connection, started: float, deadline_s: float) -> None:
         while self.connected and len(self._outbox) and time.monotonic() < started + deadline_s / 2:

@@ -90,6 +90,8 @@ class Connection:
         self._farewell = self._reference = self._tls_failure = ""
         #: Whether the broker has kept our session (and so, what it had taken); known once accepted.
         self.session_present = False
+        #: When something came from the broker last (monotonic seconds).
+        self.heard_at = 0.0
         self._limits = Limits()
         #: QoS 1 messages without a receipt by paho's number, with when they were sent; and those that wait for a place.
         self._in_flight: Dict[int, Tuple[Message, float]] = {}
@@ -242,6 +244,7 @@ class Connection:
 
     def _read(self, connection: Any) -> bool:
         """Take what has come. False: it makes no sense, or is larger than anything that a broker has to say."""
+        self.heard_at = time.monotonic()
         try:
             self._client.loop_read()
             # What TLS has decrypted already makes no socket readable.
