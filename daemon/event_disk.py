@@ -78,20 +78,18 @@ class EventDisk:
         return 0.0 if oldest_ms is None else max(0.0, (self._now_ms() - oldest_ms) / 1000)
 
     @property
-    def is_tight(self) -> bool:
-        """Whether what need not be kept should go now (writing thread)."""
-        try:
-            return self._store is not None and self._store.is_tight
-        except (DiskError, DamagedStore):
-            return False
-
-    @property
     def retry_s(self) -> float:
         """Seconds until a disk in trouble is tried again."""
         return max(0.0, self._retry_at - time.monotonic()) if self.trouble else 0.0
 
-    def write(self, events: Sequence[Message], delete: Collection[int], bad: Collection[int]) -> Optional[Written]:
-        """Store *events*, *delete* those numbers and quarantine *bad* ones (writing thread).
+    def write(
+        self,
+        events: Sequence[Message],
+        delete: Collection[int] = (),
+        bad: Collection[int] = (),
+        spare: Collection[int] = (),
+    ) -> Optional[Written]:
+        """As :meth:`EventStore.write` (writing thread).
 
         :returns: None: nothing was done, and ``trouble`` says why.
         """
@@ -101,7 +99,7 @@ class EventDisk:
             store = self._opened()
             if not self._path.exists():
                 raise DamagedStore("somebody removed it")
-            written.append(store.write(events, delete, bad, self._now_ms()))
+            written.append(store.write(events, delete, bad, spare, now_ms=self._now_ms()))
 
         return written[-1] if self._attempt(write) else None
 
@@ -190,7 +188,10 @@ class EventDisk:
                 says,
             )
         self.trouble, self._retry_at = says, time.monotonic() + _RETRY_S
-        self._close_store()
+        if (
+            "full" not in says
+        ):  # what is open on a full disk could not be opened again: even reading takes a little room
+            self._close_store()
 
     def _replace(self, error: DamagedStore) -> None:
         """Set the damaged file aside, begin a new one, and move what can be read."""
@@ -205,7 +206,7 @@ class EventDisk:
             store = self._opened()
             moved = 0
             for events in _readable(damaged, self._options.max_events):
-                store.write(events, (), (), self._now_ms())
+                store.write(events, now_ms=self._now_ms())
                 moved += len(events)
             self.salvaged += moved
             if not known and not moved:
@@ -255,15 +256,11 @@ def _read_on(reader: EventReader, start: int, end: int, most: int) -> Generator[
         except DamagedStore:
             step //= 2
             continue
-        events = []
-        for seq, event in rows:
-            if (seq <= end) if down else (seq <= position):
-                return position
-            position = seq
-            if event is not None:
-                events.append(event)
         if not rows:
             return end
-        most -= len(events)
-        yield sorted(events, key=lambda event: event.seq)
+        sound = [event for seq, event in rows if event is not None and (seq > end if down else True)]
+        position, most = rows[-1][0], most - len(sound)
+        yield sorted(sound, key=lambda event: event.seq)
+        if down and position <= end:
+            break
     return position

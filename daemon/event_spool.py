@@ -36,7 +36,7 @@ _STALLED_S = 5.0
 _GATHER_S = 1.0
 #: How often the age of what is stored is looked at, in seconds.
 _EXPIRE_S = 60.0
-#: At the beginning of a connection events wait so long, in seconds: subscribers that lost the same broker come back.
+#: A connection begins without events for so long, in seconds, while subscribers that lost the same broker come back.
 _SETTLE_S = 2.0
 #: Rows that one take() looks at, about.
 _LOOK = 500
@@ -73,12 +73,16 @@ class EventSpool:
     yet, so the next one begins with all that was acknowledged so shortly before.
     """
 
-    def __init__(self, options: Optional[DiskOptions] = None, replay_s: float = 10.0) -> None:
+    def __init__(
+        self, options: Optional[DiskOptions] = None, replay_s: float = 10.0, settle_s: float = _SETTLE_S
+    ) -> None:
         """Open the file, or begin one; a disk in trouble is no error.
 
         :param options: None keeps the events in memory.
         :param replay_s: how long an event stays after the broker's receipt, in seconds of a living connection.
+        :param settle_s: how long a new connection waits with events, in seconds.
         """
+        self._settle_s = settle_s
         self._disk = None if options is None else EventDisk(options)
         self._replay_s = replay_s
         #: Called when there is something new to take, by any thread.
@@ -163,7 +167,7 @@ class EventSpool:
         position = self._look_up(now, heard_at)
         taken: List[Message] = []
         looked, step = 0, limit
-        while now >= self._began_at + _SETTLE_S and len(taken) < limit and looked < _LOOK:
+        while now >= self._began_at + self._settle_s and len(taken) < limit and looked < _LOOK:
             rows = [] if self._disk is None else self._disk.read(position, step)
             with self._changed:
                 self._bad.update(seq for seq, event in rows if event is None)
@@ -195,10 +199,34 @@ class EventSpool:
     def run(self) -> None:
         """Store what is put and delete what is done, until finish() (storing thread)."""
         while self._wait_for_work():
-            if self._disk is not None and not self._store(self._disk) and self._closing:
+            if not self.store() and self._closing:
                 break
         if self._waiting and self._disk is not None:
             _log.warning("%d events could not be stored and end with this process", len(self._waiting))
+
+    def store(self) -> bool:
+        """Make one commit of what there is (storing thread); False: the disk is in trouble."""
+        disk = self._disk
+        if disk is None:
+            return True
+        had_trouble, set_aside = disk.trouble, disk.set_aside
+        with self._changed:
+            batch = self._next_batch()
+            gone, bad, spare = set(self._gone), set(self._bad), list(self._receipts)
+            self._committing_since = time.monotonic()
+        written = disk.write(batch, gone, bad, spare)
+        expired = self._expire(disk)
+        with self._changed:
+            self._committing_since = math.inf
+            if had_trouble or written is None:
+                self._count_unsaved()
+            if written is not None:
+                self._settle(batch, gone, bad, spare if written.spare_went else ())
+                self._quarantined += written.quarantined
+                self._count_dropped(full=written.shed, age=expired)
+            self._rescan |= bool(had_trouble) or disk.set_aside != set_aside
+        self.on_ready()
+        return written is not None
 
     def finish(self) -> None:
         """Let run() store what is left and return."""
@@ -294,29 +322,6 @@ class EventSpool:
         deletion_s = self._delete_at - now if self._gone else math.inf
         return min(deletion_s, self._expire_at - now if disk.count else math.inf)
 
-    def _store(self, disk: EventDisk) -> bool:
-        """One commit; False: the disk is in trouble."""
-        had_trouble, set_aside = disk.trouble, disk.set_aside
-        is_tight = disk.is_tight
-        with self._changed:
-            batch = self._next_batch()
-            gone = {*self._gone, *(self._receipts if is_tight else ())}
-            bad = set(self._bad)
-            self._committing_since = time.monotonic()
-        written = disk.write(batch, gone, bad)
-        expired = self._expire(disk)
-        with self._changed:
-            self._committing_since = math.inf
-            if had_trouble or written is None:
-                self._count_unsaved()
-            if written is not None:
-                self._settle(batch, gone, bad)
-                self._quarantined += written.quarantined
-                self._count_dropped(full=written.shed, age=expired)
-            self._rescan |= bool(had_trouble) or disk.set_aside != set_aside
-        self.on_ready()
-        return written is not None
-
     def _next_batch(self) -> List[Message]:
         self._forget_sent()
         batch: List[Message] = []
@@ -328,11 +333,11 @@ class EventSpool:
             batch.append(event)
         return batch
 
-    def _settle(self, batch: List[Message], gone: Set[int], bad: Set[int]) -> None:
+    def _settle(self, stored: List[Message], gone: Set[int], bad: Set[int], spared: Iterable[int]) -> None:
         """What a commit has done."""
-        for event in batch:
+        for event in stored:
             self._waiting.pop(event.seq, None)
-        for seq in gone:
+        for seq in spared:
             self._receipts.pop(seq, None)
         self._gone -= gone
         self._bad -= bad

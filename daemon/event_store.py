@@ -56,6 +56,8 @@ class Written(NamedTuple):
     shed: int
     #: Damaged rows that were found where they were said to be.
     quarantined: int
+    #: Whether those that were to spare went.
+    spare_went: bool
 
 
 class EventStore:
@@ -81,23 +83,27 @@ class EventStore:
                 self._connection.close()
                 raise
 
-    @property
-    def is_tight(self) -> bool:
-        """Whether the next few events may need the room of others."""
-        with _translated(self._path):
-            return self.count > 0.9 * self._max_events or self._used_pages() > 0.9 * self._max_pages
+    def write(
+        self,
+        events: Sequence[Message],
+        delete: Collection[int] = (),
+        bad: Collection[int] = (),
+        spare: Collection[int] = (),
+        *,
+        now_ms: int,
+    ) -> Written:
+        """All or nothing: put *events* in, *delete* those numbers, move *bad* rows to quarantine.
 
-    def write(self, events: Sequence[Message], delete: Collection[int], bad: Collection[int], now_ms: int) -> Written:
-        """Put *events*, in order of their numbers, in, all or none;
-        *delete* those numbers and move *bad* rows to quarantine.
-        Where room is short older events go, those of the lowest priority first.
+        Where room is short *spare* numbers go, and then the oldest events of the lowest priority.
+
+        :param events: in the order of their numbers.
         """
         with self._transaction():
             quarantined = self._quarantine(bad)
             gone = self._delete(delete)
             if events and events[0].seq <= self.high_water:  # it was not known what numbers had been given
                 gone += self._delete([event.seq for event in events])
-            shed = self._make_room(events)
+            spared, shed = self._make_room(events, spare)
             self._connection.executemany(
                 f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own constant
                 [to_row(event, now_ms) for event in events],
@@ -107,9 +113,9 @@ class EventStore:
                 self._set_mark(newest)
             oldest = self._oldest()
         self.high_water = max(self.high_water, newest)
-        self.count += len(events) - quarantined - gone - shed
+        self.count += len(events) - quarantined - gone - (spared or 0) - shed
         self.oldest_ms = oldest
-        return Written(shed, quarantined)
+        return Written(shed, quarantined, spared is not None)
 
     def remember(self, seq: int) -> None:
         """Let the highest number that an event ever had be *seq*."""
@@ -173,25 +179,32 @@ class EventStore:
             self._connection.execute(f"DELETE FROM quarantine WHERE rowid <= ({oldest})", (_QUARANTINED,))  # noqa: S608
         return self._delete(bad)
 
-    def _make_room(self, events: Sequence[Message]) -> int:
-        shed = self._shed(self.count + len(events) - self._max_events) if events else 0
-        bytes_needed = sum(len(event.payload) + len(event.topic) + _OVERHEAD_BYTES for event in events)
-        pages_needed = 1.3 * bytes_needed / _PAGE_BYTES
-        while events and self._used_pages() + pages_needed > self._max_pages:
-            gone = self._shed(max(len(events), self._max_events // 100))
+    def _make_room(self, events: Sequence[Message], spare: Collection[int]) -> Tuple[Optional[int], int]:
+        """How many of *spare* went, None when they may stay; how many others."""
+        if not events or (self._excess(events) <= 0 and not self._is_short_of_pages(events)):
+            return None, 0
+        spared = self._delete(spare)
+        shed = self._shed(self._excess(events) - spared)
+        while self._is_short_of_pages(events):
+            gone = self._shed(max(len(events), self.count // 100))
             if not gone:
                 break
             shed += gone
-        return shed
+        return spared, shed
+
+    def _excess(self, events: Sequence[Message]) -> int:
+        return self.count + len(events) - self._max_events
+
+    def _is_short_of_pages(self, events: Sequence[Message]) -> bool:
+        bytes_needed = sum(len(event.payload) + len(event.topic) + _OVERHEAD_BYTES for event in events)
+        used = int(self._value("PRAGMA page_count")) - int(self._value("PRAGMA freelist_count"))
+        return used + 1.3 * bytes_needed / _PAGE_BYTES > self._max_pages
 
     def _shed(self, count: int) -> int:
         if count <= 0:
             return 0
         chosen = "SELECT seq FROM events ORDER BY priority, seq LIMIT ?"
         return self._connection.execute(f"DELETE FROM events WHERE seq IN ({chosen})", (count,)).rowcount  # noqa: S608
-
-    def _used_pages(self) -> int:
-        return int(self._value("PRAGMA page_count")) - int(self._value("PRAGMA freelist_count"))
 
     def _mark(self) -> int:
         return read_mark(self._connection.execute("SELECT seq, crc FROM mark WHERE id = 1").fetchone())
@@ -231,6 +244,9 @@ class EventReader:
         statement = f"SELECT {COLUMNS} FROM events WHERE seq {order} LIMIT ?"  # noqa: S608 - our own constants
         with _translated(self._path):
             rows = self._connection.execute(statement, (after, limit)).fetchall()
+            numbers = [after, *(row[0] for row in rows)]
+            if sorted(set(numbers), reverse=newest_first) != numbers:
+                raise sqlite3.DatabaseError("rows are out of order")
         return [(row[0], read_row(row)) for row in rows]
 
     def close(self) -> None:
