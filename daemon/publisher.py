@@ -99,7 +99,9 @@ class Publisher:
         will = Message(self._topics.available, OFFLINE, retain=True)
         prefix = self._topics.prefix
         try:
-            connection = Connection(self._options, self._choice.protocol, prefix, self._on_receipt, will)
+            connection = Connection(
+                self._options, self._choice.protocol, prefix, self._on_receipt, will, on_unheard=self._on_unheard
+            )
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
         self._connection = connection
@@ -147,6 +149,10 @@ class Publisher:
             self._outbox.events.receipt(message, reason)
         if reason:
             self._on_denied(message.topic, reason)
+
+    def _on_unheard(self, message: Message) -> None:
+        if message.seq:
+            self._outbox.events.unheard(message)
 
     def _on_denied(self, topic: str, reason: str) -> None:
         self.denied += 1

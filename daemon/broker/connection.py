@@ -71,6 +71,7 @@ class Connection:
         *,
         session_s: int = 0,
         inbox: Optional[Inbox] = None,
+        on_unheard: Optional[Callable[[Message], None]] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
 
@@ -80,11 +81,13 @@ class Connection:
             reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
         :param session_s: how long the broker shall keep the session when the connection is gone; 0 begins a new one,
             anything else takes the last one up (MQTT 3.1.1 keeps it for as long as the broker likes).
+        :param on_unheard: called instead of *on_receipt* with one that the broker took, but nobody subscribed to, which
+            only MQTT 5 tells.
         :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
             to do.
         """
         self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
-        self._session_s, self._inbox = session_s, inbox
+        self._session_s, self._inbox, self._on_unheard = session_s, inbox, on_unheard
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
@@ -280,7 +283,9 @@ class Connection:
 
     def _on_publish(self, client: mqtt.Client, userdata: Any, number: int, reason: ReasonCode, properties: Any) -> None:
         message, _ = self._in_flight.pop(number, (None, 0.0))
-        if message is not None:
+        if message is not None and self._on_unheard is not None and reason == "No matching subscribers":
+            self._news.append(partial(self._on_unheard, message))
+        elif message is not None:
             self._news.append(partial(self._on_receipt, message, str(reason) if reason.is_failure else ""))
 
     def _on_subscribe(

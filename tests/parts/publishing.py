@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
 from daemon.broker import BrokerOptions
+from daemon.event_spool import EventSpool
 from daemon.outbox import Message, Outbox
 from daemon.publisher import Publisher
 from daemon.topics import Topics
@@ -23,8 +24,10 @@ _TOPICS = Topics("sightd/porch")
 class Running:
     """A publisher on a thread of its own, and how it ended."""
 
-    def __init__(self, options: BrokerOptions, topics: Topics, capacity: int) -> None:
-        self.outbox = Outbox(capacity)
+    def __init__(
+        self, options: BrokerOptions, topics: Topics, capacity: int, events: Optional[EventSpool] = None
+    ) -> None:
+        self.outbox = Outbox(capacity, events)
         self.publisher = Publisher(options, topics, self.outbox)
         self.errors: List[BaseException] = []
         self._stop = threading.Event()
@@ -54,8 +57,11 @@ class Running:
 
 
 @contextmanager
-def publishing(port: int, topics: Topics = _TOPICS, capacity: int = 1000, **options: Any) -> Iterator[Running]:
-    running = Running(BrokerOptions(**{"host": "127.0.0.1", "port": port, **options}), topics, capacity)
+def publishing(
+    port: int, topics: Topics = _TOPICS, capacity: int = 1000, events: Optional[EventSpool] = None, **options: Any
+) -> Iterator[Running]:
+    """*events* has its storing thread from whoever made it, which still runs when the outbox is closed."""
+    running = Running(BrokerOptions(**{"host": "127.0.0.1", "port": port, **options}), topics, capacity, events)
     try:
         yield running
     finally:
