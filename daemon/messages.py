@@ -27,6 +27,7 @@ __all__ = [
     "CalibrationStats",
     "CameraStats",
     "ClassifierStats",
+    "CommandStats",
     "ConfigMessage",
     "DetectedObject",
     "DetectionsMessage",
@@ -201,12 +202,31 @@ class PublisherStats(msgspec.Struct, frozen=True):
     """The connection to the broker; see :class:`daemon.publisher.Publisher`."""
 
     connected: bool
+    #: "host:port" of the broker that we are connected to, or that is tried.
+    broker: str
+    #: "connecting", "connected", or "refused: <reason>".
+    state: str
+    #: Seconds for which it has been connected, or has not; seconds without a connection since the start, in all.
+    state_s: float
+    away_s: float
     published: int
     dropped: int
     connections: int
-    #: States that the broker did not take, and "<reason>: <topic>" of the last one.
+    #: Attempts to connect that a broker refused, by reason, and "<reason>: <host:port>" of the last one.
+    refusals: Dict[str, int]
+    last_refusal: str
+    #: Messages that the broker did not take, in all and by reason, and "<reason>: <topic>" of the last one.
     denied: int
+    denials: Dict[str, int]
     last_denial: str
+
+
+class CommandStats(msgspec.Struct, frozen=True):
+    """Commands since the start; see :class:`daemon.commands.Commands`."""
+
+    accepted: int
+    #: By reason: "retained", "malformed", "unknown" camera, camera "disabled" by the settings, "superseded".
+    refused: Dict[str, int]
 
 
 class CalibrationStats(msgspec.Struct, frozen=True):
@@ -236,6 +256,7 @@ class StatsMessage(msgspec.Struct, frozen=True):
     classifiers: Dict[str, ClassifierStats]
     queue: QueueStats
     publisher: PublisherStats
+    commands: CommandStats
     calibration: CalibrationStats
     rss_mb: float
 

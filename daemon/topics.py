@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from sightd.errors import ConfigError
 
 __all__ = ["RESERVED", "Topics"]
 
 #: Topics beside the cameras' own; no camera may be named like one.
 RESERVED = frozenset({"available", "config", "info", "stats"})
+
+
+_COMMAND = "enabled/set"
 
 
 class Topics:
@@ -24,6 +29,8 @@ class Topics:
         self.config = f"{prefix}/config"
         self.info = f"{prefix}/info"
         self.stats = f"{prefix}/stats"
+        #: The filter of all commands.
+        self.commands = f"{prefix}/+/{_COMMAND}"
 
     def status(self, camera: str) -> str:
         """Whether *camera* delivers frames."""
@@ -32,6 +39,16 @@ class Topics:
     def detections(self, camera: str) -> str:
         """The objects in each frame of *camera*."""
         return self._of_camera(camera, "detections")
+
+    def enabled_state(self, camera: str) -> str:
+        """Whether *camera* is switched on."""
+        return self._of_camera(camera, "enabled/state")
+
+    def commanded(self, topic: str) -> Optional[str]:
+        """The camera's name in the *topic* of a command; None: it is none of ours."""
+        start, end = f"{self.prefix}/", f"/{_COMMAND}"
+        name = topic[len(start) : -len(end)]
+        return name if topic == f"{start}{name}{end}" else None
 
     def _of_camera(self, camera: str, leaf: str) -> str:
         if camera in RESERVED:

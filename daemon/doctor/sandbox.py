@@ -88,7 +88,8 @@ def _network(machine: Machine, settings: Settings, unit: Dict[str, str]) -> Iter
 
 
 def _hosts(machine: Machine, settings: Settings) -> List[Tuple[str, str]]:
-    found = [("the broker", settings.mqtt.host)]
+    first, *others = [host for host, _ in settings.mqtt.addresses]
+    found = [("the broker", first), *((f"the broker {host}", host) for host in others)]
     for name, camera in settings.cameras.items():
         if camera.enabled:
             found += [(f"camera {name}", host) for host in hosts(camera.url.get_secret_value())]

@@ -14,10 +14,12 @@ from ruamel.yaml import YAML
 
 from daemon import messages
 from daemon.batches import StageTimes
+from daemon.commands import OFF, ON
 from daemon.messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    CommandStats,
     ConfigMessage,
     DetectionsMessage,
     EngineInfo,
@@ -56,7 +58,22 @@ STATS = StatsMessage(
     models={"/opt/b": EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5)},
     classifiers={"type": ClassifierStats(crops=40, skipped=2)},
     queue=QueueStats(depth=0, dropped=0),
-    publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1, denied=0, last_denial=""),
+    publisher=PublisherStats(
+        connected=True,
+        broker="127.0.0.1:1883",
+        state="connected",
+        state_s=12.5,
+        away_s=0.1,
+        published=197,
+        dropped=0,
+        connections=1,
+        refusals={"Server busy": 1},
+        last_refusal="Server busy: 127.0.0.1:1883",
+        denied=2,
+        denials={"Not authorized": 2},
+        last_denial="Not authorized: sightd/porch/gate/status",
+    ),
+    commands=CommandStats(accepted=1, refused={"retained": 1}),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
 )
@@ -191,6 +208,8 @@ def test_real_json_matches_the_asyncapi_document(message: str, payload: bytes) -
     ("message", "payload"),
     [
         *[("available", word) for word in (messages.ONLINE, messages.STOPPED, messages.OFFLINE)],
+        *[("enabledState", word) for word in (ON, OFF)],
+        *[("enabledSet", word) for word in (ON, OFF)],
         *[("status", word) for word in (messages.CAMERA_ONLINE, messages.CAMERA_OFFLINE, messages.CAMERA_DISABLED)],
     ],
 )
@@ -222,6 +241,8 @@ def test_the_document_refuses_what_we_never_send() -> None:
         ("Config", ConfigMessage),
         ("Stats", StatsMessage),
         ("CameraStats", CameraStats),
+        ("PublisherStats", PublisherStats),
+        ("CommandStats", CommandStats),
         ("EngineStats", EngineStats),
         ("ClassifierStats", ClassifierStats),
     ],
@@ -249,10 +270,14 @@ def test_the_documents_addresses_are_our_topics() -> None:
         "stats": topics.stats,
         "status": topics.status("{camera}"),
         "detections": topics.detections("{camera}"),
+        "enabledSet": topics.commands.replace("+", "{camera}"),
+        "enabledState": topics.enabled_state("{camera}"),
     }
 
 
 def test_what_is_retained_in_the_document_is_sent_with_qos_1() -> None:
     for operation in asyncapi()["operations"].values():
+        if operation["action"] == "receive":
+            continue
         binding = operation["bindings"]["mqtt"]
         assert binding["qos"] == Message("topic", b"", retain=binding["retain"]).qos
