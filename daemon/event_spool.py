@@ -319,7 +319,8 @@ class EventSpool:
         with self._changed:
             while True:
                 wait_s = self._idle_s()
-                if wait_s <= 0 or (self._closing and (self._waiting or self._gone)):
+                left = self._disk is not None and bool(self._waiting or self._gone)
+                if wait_s <= 0 or (self._closing and left):
                     return True
                 if self._closing:
                     return False

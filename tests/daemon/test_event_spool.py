@@ -385,6 +385,9 @@ def test_without_a_folder_events_are_kept_in_memory_and_sent_again_just_so() -> 
     assert len(spool) == 0
     spool.begin()
     assert drain(spool) == []
+    put(spool, 1)
+    spool.finish()
+    spool.run()  # ends, with nothing to store it in
 
 
 def test_a_connection_begins_without_events_so_that_subscribers_are_back(tmp_path: Path) -> None:
