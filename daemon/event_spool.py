@@ -139,13 +139,15 @@ class EventSpool:
 
     def stats(self) -> SpoolStats:
         """How it stands (any thread)."""
-        disk = self._disk
+        disk, depth = self._disk, len(self)
+        with self._changed:
+            dropped = dict(self._dropped)
         return SpoolStats(
             trouble="" if disk is None else disk.trouble,
-            depth=len(self),
+            depth=depth,
             stored=0 if disk is None else disk.count,
             unsaved=self._unsaved,
-            dropped=dict(self._dropped),
+            dropped=dropped,
             quarantined=self._quarantined,
             set_aside=0 if disk is None else disk.set_aside,
             oldest_s=0.0 if disk is None else round(disk.oldest_s, 1),
@@ -181,6 +183,8 @@ class EventSpool:
                         self._choose(self._waiting.values(), limit, now, taken)
                     break
             position, looked, step = rows[-1][0], looked + len(rows), 2 * step
+        if looked >= _LOOK and not taken:
+            self.on_ready()  # many were passed over: go on looking at once, after the network had its turn
         return taken
 
     def receipt(self, event: Message, reason: str) -> None:

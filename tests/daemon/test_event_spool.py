@@ -140,6 +140,25 @@ def test_a_topic_that_the_broker_refuses_waits_and_holds_up_no_other(
     assert sent == others + denied
 
 
+def test_a_long_queue_of_a_refused_topic_is_passed_in_steps_that_follow_at_once(spool: EventSpool) -> None:
+    put(spool, 3000, "denied")
+    spool.store()
+    rung: List[int] = []
+    spool.on_ready = lambda: rung.append(1)
+    while spool.store() and len(spool._waiting):
+        pass
+    (first,) = take(spool, 10)
+    spool.receipt(first, "Not authorized")
+    put(spool, 1, "b")
+    spool.store()
+    takes = 0
+    del rung[:]
+    while not (found := take(spool, 10)):
+        takes += 1
+        assert len(rung) == takes, "it is told to go on at once"
+    assert found[0].topic == "b"
+
+
 def test_what_nobody_is_subscribed_to_is_tried_again_in_order_for_a_while_and_then_is_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
