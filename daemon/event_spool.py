@@ -8,17 +8,17 @@ While the disk is in trouble they are sent out of memory instead.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Set
+from typing import Callable, Iterable, List, Mapping, Optional, Set
 
 from .event_disk import DiskOptions, EventDisk
+from .event_memory import EventMemory
+from .event_receipts import Receipts
 from .mqtt_message import Message
 from .topic_gate import TopicGate
 
@@ -26,10 +26,8 @@ __all__ = ["EventSpool", "SpoolStats"]
 
 _log = logging.getLogger(__name__)
 
-#: Events that wait in memory at most, and how many go at a time when they are more.
-_MOST_WAITING, _DROPPED_TOGETHER = 5000, 50
-#: Events of one commit at most, and their bytes about.
-_BATCH, _BATCH_BYTES = 500, 256 << 10
+#: So many deletions do not wait for company.
+_BATCH = 500
 #: A commit that takes longer is a disk in trouble, in seconds.
 _STALLED_S = 5.0
 #: Deletions wait so long for a commit that is made anyway, in seconds.
@@ -81,7 +79,8 @@ class EventSpool:
         """Open the file, or begin one; a disk in trouble is no error.
 
         :param options: None keeps the events in memory.
-        :param replay_s: how long an event stays after the broker's receipt, in seconds of a living connection.
+        :param replay_s: how long an event stays after the broker's first receipt, in seconds; longer while the broker
+            gives no sign of life.
         :param settle_s: how long a new connection waits with events, in seconds.
         """
         self._settle_s = settle_s
@@ -91,11 +90,10 @@ class EventSpool:
         self.on_ready: Callable[[], None] = lambda: None
         self._changed = threading.Condition()
         self._seq = 0 if self._disk is None else self._disk.high_water
-        #: Not stored yet, by number and in that order.
-        self._waiting: Dict[int, Message] = {}
+        #: Not stored yet; and those that the broker has, for all that it says.
+        self._waiting, self._receipts = EventMemory(), Receipts(replay_s)
         self._in_flight: Set[int] = set()
-        #: When the receipt came (monotonic seconds), the oldest first; and what need not be kept any more.
-        self._receipts: Dict[int, float] = {}
+        #: What need not be kept any more.
         self._gone: Set[int] = set()
         self._bad: Set[int] = set()
         self._gate = TopicGate()
@@ -118,8 +116,8 @@ class EventSpool:
     def put(self, event: Message) -> None:
         """Keep *event*; returns at once."""
         with self._changed:
-            self._waiting[event.seq] = event
-            if len(self._waiting) > _MOST_WAITING:
+            self._waiting.add(event)
+            if self._waiting.is_full:
                 self._make_room()
             self._changed.notify()
             goes_out_at_once = self._is_memory_all(time.monotonic())
@@ -158,7 +156,7 @@ class EventSpool:
         with self._changed:
             self._gate.begin()
             self._in_flight.clear()
-            self._receipts.clear()
+            self._receipts.begin()
             self._rescan = True
             self._began_at = time.monotonic()
 
@@ -180,7 +178,7 @@ class EventSpool:
                 self._choose((event for _, event in rows if event is not None), limit, now, taken)
                 if len(rows) < step:
                     if self._is_memory_all(now):
-                        self._choose(self._waiting.values(), limit, now, taken)
+                        self._choose(self._waiting, limit, now, taken)
                     break
             position, looked, step = rows[-1][0], looked + len(rows), 2 * step
         if looked >= _LOOK and not taken:
@@ -198,7 +196,7 @@ class EventSpool:
             elif reason:
                 self._gate.refused(event.topic, event.seq, now)
             else:
-                self._receipts[event.seq] = now
+                self._receipts.add(event.seq, now)
             if not reason or reason in _HOPELESS:
                 self._gate.taken(event.topic)
 
@@ -230,7 +228,8 @@ class EventSpool:
             return True
         had_trouble, set_aside = disk.trouble, disk.set_aside
         with self._changed:
-            batch = self._next_batch()
+            self._forget_sent()
+            batch = self._waiting.batch()
             gone, bad, spare = set(self._gone), set(self._bad), list(self._receipts)
             self._committing_since = time.monotonic()
         written = disk.write(batch, gone, bad, spare)
@@ -261,8 +260,7 @@ class EventSpool:
     def _look_up(self, now: float, heard_at: float) -> int:
         """Note what has changed since the last take(); the number behind which to look for events."""
         with self._changed:
-            delivered = takewhile(lambda item: item[1] + self._replay_s <= heard_at, self._receipts.items())
-            self._discard([seq for seq, _ in delivered], now)
+            self._discard(self._receipts.delivered(heard_at), now)
             resume = self._gate.resume_from(now)
             if resume:
                 self._cursor = min(self._cursor, resume - 1)
@@ -273,9 +271,9 @@ class EventSpool:
     def _discard(self, numbers: List[int], now: float) -> None:
         """These events need not be kept any more."""
         for seq in numbers:
-            self._receipts.pop(seq, None)
-            if self._disk is None:
-                self._waiting.pop(seq, None)
+            self._receipts.forget(seq)
+        if self._disk is None:
+            self._waiting.remove(numbers)
         if numbers and self._disk is not None:
             if not self._gone:
                 self._delete_at = now + _GATHER_S
@@ -302,20 +300,16 @@ class EventSpool:
         return self._disk is None or bool(self._disk.trouble) or now - self._committing_since > _STALLED_S
 
     def _make_room(self) -> None:
-        """Drop the oldest of the lowest priority out of memory."""
         self._forget_sent()
-        excess = len(self._waiting) - _MOST_WAITING
-        if excess > 0:
-            count = excess + _DROPPED_TOGETHER
-            for event in heapq.nsmallest(count, self._waiting.values(), key=lambda event: (event.priority, event.seq)):
-                del self._waiting[event.seq]
-            self._dropped["memory"] += count
+        if self._waiting.is_full:
+            self._dropped["memory"] += self._waiting.drop()
 
     def _forget_sent(self) -> None:
         """What was sent out of memory needs no storing any more."""
-        for seq in [seq for seq in self._waiting if seq in self._receipts or seq in self._gone]:
-            del self._waiting[seq]
-            self._receipts.pop(seq, None)
+        sent = self._waiting.matching(lambda seq: seq in self._receipts or seq in self._gone)
+        self._waiting.remove(sent)
+        for seq in sent:
+            self._receipts.forget(seq)
             self._gone.discard(seq)
 
     def _wait_for_work(self) -> bool:
@@ -342,23 +336,11 @@ class EventSpool:
         deletion_s = self._delete_at - now if self._gone else math.inf
         return min(deletion_s, self._expire_at - now if disk.count else math.inf)
 
-    def _next_batch(self) -> List[Message]:
-        self._forget_sent()
-        batch: List[Message] = []
-        size = 0
-        for event in self._waiting.values():
-            size += len(event.payload)
-            if len(batch) >= _BATCH or (batch and size > _BATCH_BYTES):
-                break
-            batch.append(event)
-        return batch
-
     def _settle(self, stored: List[Message], gone: Set[int], bad: Set[int], spared: Iterable[int]) -> None:
         """What a commit has done."""
-        for event in stored:
-            self._waiting.pop(event.seq, None)
+        self._waiting.remove(event.seq for event in stored)
         for seq in spared:
-            self._receipts.pop(seq, None)
+            self._receipts.forget(seq)
         self._gone -= gone
         self._bad -= bad
 
@@ -373,6 +355,6 @@ class EventSpool:
         return disk.expire()
 
     def _count_unsaved(self) -> None:
-        fresh = [seq for seq in self._waiting if seq > self._unsaved_up_to]
+        fresh = self._waiting.matching(lambda seq: seq > self._unsaved_up_to)
         self._unsaved += len(fresh)
         self._unsaved_up_to = max(fresh, default=self._unsaved_up_to)

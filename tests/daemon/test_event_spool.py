@@ -10,6 +10,8 @@ from typing import Any, Iterator, List
 
 import pytest
 
+import daemon.event_memory
+import daemon.event_receipts
 import daemon.event_spool
 from daemon.event_disk import DiskOptions, EventDisk
 from daemon.event_spool import EventSpool
@@ -104,6 +106,29 @@ def test_what_had_its_receipt_long_enough_ago_is_deleted_and_not_sent_again(tmp_
     assert (spool.stats().stored, len(spool)) == (0, 0)
     spool.begin()
     assert drain(spool) == []
+    spool.close()
+
+
+def test_connections_that_never_last_do_not_send_everything_again_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon.event_receipts, "_HOLD_S", 0.05)
+    spool = opened_at(tmp_path, replay_s=0.5)
+    numbers = put(spool, 3)
+    spool.store()
+    deadline = time.monotonic() + 10
+    sent = 0
+    while spool.stats().stored:
+        assert time.monotonic() < deadline
+        spool.begin()
+        until = time.monotonic() + 0.2  # less than replay_s
+        while time.monotonic() < until:
+            spool.store()
+            for message in take(spool):
+                sent += 1
+                spool.receipt(message, "")
+            time.sleep(0.01)
+    assert sent > len(numbers)
     spool.close()
 
 
@@ -314,8 +339,8 @@ def test_what_was_sent_from_memory_and_taken_is_not_stored_any_more(
 
 
 def test_memory_is_bounded_and_the_least_important_go_first(spool: EventSpool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.event_spool, "_MOST_WAITING", 100)
-    monkeypatch.setattr(daemon.event_spool, "_DROPPED_TOGETHER", 10)
+    monkeypatch.setattr(daemon.event_memory, "_MOST", 100)
+    monkeypatch.setattr(daemon.event_memory, "_DROPPED_TOGETHER", 10)
     Failing(monkeypatch)
     important = put(spool, 60, priority=1)
     put(spool, 400)
