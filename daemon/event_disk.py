@@ -6,12 +6,14 @@ import fcntl
 import logging
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Callable, Collection, Generator, Iterator, List, Optional, Sequence, Tuple
+from typing import IO, Callable, Collection, List, Optional, Sequence, Tuple
 
-from .event_store import DamagedStore, DiskError, EventReader, EventStore, Written
+from .event_salvage import readable, set_aside
+from .event_sqlite import DamagedStore, DiskError
+from .event_store import EventReader, EventStore, Written
 from .mqtt_message import Message
 
 __all__ = ["DiskOptions", "EventDisk"]
@@ -20,13 +22,7 @@ _log = logging.getLogger(__name__)
 
 #: A disk that failed is tried again after so long, in seconds.
 _RETRY_S = 5.0
-#: Damaged files that are kept to be looked at.
-_SET_ASIDE = 2
-#: Rows of a damaged file that are moved at a time.
-_SALVAGED = 500
 _FAILURES = (DiskError, DamagedStore, OSError)
-#: Beyond every number.
-_LAST = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -200,12 +196,12 @@ class EventDisk:
             known = 0 if self._store is None else self._store.high_water
             self._close_store()
             self._lock()
-            damaged = _set_aside(self._path)
+            damaged = set_aside(self._path)
             self.is_damaged = False
             self.set_aside += 1
             store = self._opened()
             moved = 0
-            for events in _readable(damaged, self._options.max_events):
+            for events in readable(damaged, self._options.max_events):
                 store.write(events, now_ms=self._now_ms())
                 moved += len(events)
             self.salvaged += moved
@@ -225,42 +221,3 @@ class EventDisk:
         if store is not None:
             with suppress(DiskError, DamagedStore):
                 store.close()
-
-
-def _set_aside(path: Path) -> Path:
-    """Rename the file and its log, which belongs to it; the oldest beyond a few are removed."""
-    damaged = path.with_name(f"damaged-{time.time_ns()}.db")
-    for suffix in ("", "-wal"):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").replace(f"{damaged}{suffix}")
-    Path(f"{path}-shm").unlink(missing_ok=True)
-    for old in sorted(path.parent.glob("damaged-*.db"))[:-_SET_ASIDE]:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{old}{suffix}").unlink(missing_ok=True)
-    return damaged
-
-
-def _readable(path: Path, most: int) -> Iterator[List[Message]]:
-    """The sound events of a damaged file: from the oldest on to the damage, then from the newest back to it."""
-    with suppress(DiskError, DamagedStore), closing(EventReader(path)) as reader:
-        first = yield from _read_on(reader, 0, _LAST, most)
-        yield from _read_on(reader, _LAST, first, most)
-
-
-def _read_on(reader: EventReader, start: int, end: int, most: int) -> Generator[List[Message], None, int]:
-    """Sound events from *start* towards *end*, in smaller steps where it gets difficult; returns how far it came."""
-    position, step, down = start, _SALVAGED, start > end
-    while step and most > 0:
-        try:
-            rows = reader.read(position, step, newest_first=down)
-        except DamagedStore:
-            step //= 2
-            continue
-        if not rows:
-            return end
-        sound = [event for seq, event in rows if event is not None and (seq > end if down else True)]
-        position, most = rows[-1][0], most - len(sound)
-        yield sorted(sound, key=lambda event: event.seq)
-        if down and position <= end:
-            break
-    return position

@@ -5,18 +5,16 @@ What a power failure leaves is what was committed: the write-ahead log is synced
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Collection, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from sightd.errors import SightdError
-
 from .event_rows import COLUMNS, mark_row, read_mark, read_row, to_row
+from .event_sqlite import connect, translated
 from .mqtt_message import Message
 
-__all__ = ["DamagedStore", "DiskError", "EventReader", "EventStore", "Written"]
+__all__ = ["EventReader", "EventStore", "Written"]
 
 _VERSION = 1
 _PAGE_BYTES = 4096
@@ -24,9 +22,6 @@ _PAGE_BYTES = 4096
 _QUARANTINED = 100
 #: What a row costs beside topic and payload: the other columns and its place in the index, in bytes.
 _OVERHEAD_BYTES = 64
-#: Of what can't be done now, but with the file in order; everything else that SQLite reports is damage.
-_PASSING = ("full", "i/o error", "readonly", "unable to open", "locked")
-_BUSY_S = 1.0
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -41,14 +36,6 @@ COMMIT;
 """
 
 
-class DiskError(SightdError):
-    """The disk does not take or give it now: it is full, read-only or failing. The file may be in order."""
-
-
-class DamagedStore(SightdError):  # noqa: N818 (a state of the file, whoever finds it)
-    """The file is no store of ours any more; trying again would not help."""
-
-
 class Written(NamedTuple):
     """What a transaction did beside what it was asked for."""
 
@@ -61,7 +48,7 @@ class Written(NamedTuple):
 
 
 class EventStore:
-    """The events, to be written; one thread at a time. Every method may raise DiskError or DamagedStore.
+    """The events, to be written; one thread at a time. Every method may raise the errors of :mod:`daemon.event_sqlite`.
 
     :param max_bytes: what the events may fill; the file grows to that and stays so, and its log has a few megabytes.
     """
@@ -69,8 +56,8 @@ class EventStore:
     def __init__(self, path: Path, max_events: int, max_bytes: int) -> None:
         self._path = path
         self._max_events, self._max_pages = max_events, max(64, max_bytes // _PAGE_BYTES)
-        with _translated(path):
-            self._connection = _connect(path, "rwc")
+        with translated(path):
+            self._connection = connect(path, "rwc")
             try:
                 self._prepare()
                 #: Events in it.
@@ -137,7 +124,7 @@ class EventStore:
 
     def close(self) -> None:
         """Idempotent."""
-        with _translated(self._path):
+        with translated(self._path):
             self._connection.close()
 
     def _prepare(self) -> None:
@@ -157,7 +144,7 @@ class EventStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _translated(self._path):
+        with translated(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -230,8 +217,8 @@ class EventReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _translated(path):
-            self._connection = _connect(path, "rw")
+        with translated(path):
+            self._connection = connect(path, "rw")
             self._connection.execute("PRAGMA query_only = ON")
 
     def read(self, after: int, limit: int, *, newest_first: bool = False) -> List[Tuple[int, Optional[Message]]]:
@@ -242,7 +229,7 @@ class EventReader:
         """
         order = "< ? ORDER BY seq DESC" if newest_first else "> ? ORDER BY seq"
         statement = f"SELECT {COLUMNS} FROM events WHERE seq {order} LIMIT ?"  # noqa: S608 - our own constants
-        with _translated(self._path):
+        with translated(self._path):
             rows = self._connection.execute(statement, (after, limit)).fetchall()
             numbers = [after, *(row[0] for row in rows)]
             if sorted(set(numbers), reverse=newest_first) != numbers:
@@ -251,30 +238,5 @@ class EventReader:
 
     def close(self) -> None:
         """Idempotent."""
-        with _translated(self._path):
+        with translated(self._path):
             self._connection.close()
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    # Whoever owns it may hand it to another thread, to be closed.
-    connection = sqlite3.connect(address, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
-    connection.text_factory = bytes  # of a damaged row text may be anything
-    return connection
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        says = str(error)
-        passing = isinstance(error, sqlite3.OperationalError) and any(mark in says.lower() for mark in _PASSING)
-        # A header that claims to be read-only, on a disk where we could write it.
-        lying = "readonly" in says and os.access(path, os.W_OK)
-        if passing and not lying:
-            raise DiskError(says) from error
-        raise DamagedStore(says) from error
-    except OverflowError as error:  # a number beyond 64 bits, of a damaged row
-        raise DamagedStore(str(error)) from error

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import daemon.topic_gate
 from daemon.event_disk import DiskOptions
 from daemon.event_spool import EventSpool
-from daemon.event_store import DiskError, EventStore
+from daemon.event_sqlite import DiskError
+from daemon.event_store import EventStore
 from daemon.mqtt_message import Message
 from tests.parts.events import crash_image, event
 

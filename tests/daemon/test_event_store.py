@@ -12,7 +12,8 @@ from typing import Iterator, List, Union
 import pytest
 
 from daemon.event_rows import read_mark, read_row, to_row
-from daemon.event_store import DamagedStore, EventReader, EventStore
+from daemon.event_sqlite import DamagedStore
+from daemon.event_store import EventReader, EventStore
 from daemon.mqtt_message import Message
 from tests.parts.events import event
 
