@@ -22,6 +22,7 @@ _BENCHES = {
     "pipeline": "throughput of the whole daemon as a share of the bare engine's, CPU time a frame by stage",
     "models": "two models on four cameras, each as a share of its bare engine; what a classifier costs",
     "latency": "from a frame's capture to its message at a subscriber, four live streams",
+    "outbox": "events a second through the durable outbox to mosquitto, and through paho alone in memory",
     "gpu": "TensorRT on a real GPU: AP, latency, PyTorch beside it, copies, memory, the daemon (docs/gpu.md)",
     "threads": "one picture on all cores against one picture a core, ONNX Runtime",
 }

@@ -36,6 +36,7 @@ __all__ = [
     "InfoMessage",
     "LatencyMs",
     "ModelInfo",
+    "OutboxStats",
     "PublisherStats",
     "QueueStats",
     "StatsMessage",
@@ -192,10 +193,24 @@ class ClassifierStats(msgspec.Struct, frozen=True):
 
 
 class QueueStats(msgspec.Struct, frozen=True):
-    """The outbox: messages waiting now, messages dropped because it was full."""
+    """Messages that wait now, events among them; messages of streams dropped because they were too many."""
 
     depth: int
     dropped: int
+
+
+class OutboxStats(msgspec.Struct, frozen=True):
+    """The events on their way to the broker; see :class:`daemon.event_spool.SpoolStats`."""
+
+    #: Why they are not stored, but kept in memory; "" while they are stored.
+    trouble: str
+    depth: int
+    stored: int
+    unsaved: int
+    dropped: Dict[str, int]
+    quarantined: int
+    set_aside: int
+    oldest_s: float
 
 
 class PublisherStats(msgspec.Struct, frozen=True):
@@ -255,6 +270,7 @@ class StatsMessage(msgspec.Struct, frozen=True):
     #: By name.
     classifiers: Dict[str, ClassifierStats]
     queue: QueueStats
+    outbox: OutboxStats
     publisher: PublisherStats
     commands: CommandStats
     calibration: CalibrationStats

@@ -141,6 +141,7 @@ class Publisher:
                 None if options.address == self._without_will else will,
                 inbox=self._inbox,
                 on_deaf=self._on_deaf,
+                on_unheard=self._on_unheard,
             )
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
@@ -171,7 +172,8 @@ class Publisher:
         if not self.connected and connection.accepted:
             self._greet(connection)
         elif sending:
-            for message in self._take():
+            # States come from the outbox as they are put; only events have to wait for a place.
+            for message in self._take(connection.room, connection.heard_at):
                 self._publish(connection, message)
         return True
 
@@ -185,19 +187,26 @@ class Publisher:
         if connection.limits.shortcomings:
             _log.warning("%s: has no %s", self._route.options, connection.limits.shortcomings)
         self._absorb()
+        self._outbox.events.begin()
         for message in [*self._states.values(), Message(self._topics.available, ONLINE, retain=True)]:
             self._publish(connection, message)
 
     def _publish(self, connection: Connection, message: Message) -> None:
         if connection.publish(message):
             self.published += 1
-        elif not message.retain:
+        elif not message.qos:
             self.dropped += 1
 
     def _on_receipt(self, message: Message, reason: str) -> None:
+        if message.seq:
+            self._outbox.events.receipt(message, reason)
         if reason:
             sentence = advice.denied(self._route.options, message.topic, reason, self._topics.prefix)
             self._note_denial(message.topic, reason, sentence)
+
+    def _on_unheard(self, message: Message) -> None:
+        if message.seq:
+            self._outbox.events.unheard(message)
 
     def _on_deaf(self, reason: str) -> None:
         topic_filter = self._inbox.topic_filter if self._inbox else ""
@@ -210,16 +219,19 @@ class Publisher:
             self._denials_told.add(reason)
             _log.warning("%s", sentence)
 
-    def _take(self) -> List[Message]:
+    def _take(self, events: int = 0, heard_at: float = 0.0) -> List[Message]:
         """The next messages of the outbox; their states are remembered for the next connection."""
-        messages = self._outbox.take(_BURST)
+        messages = self._outbox.take(_BURST, events, heard_at)
         self._states.update((message.topic, message) for message in messages if message.retain)
         return messages
 
     def _absorb(self) -> None:
-        """Empty the outbox without a connection."""
-        while len(self._outbox):
-            self.dropped += sum(not message.retain for message in self._take())
+        """Empty the outbox without a connection; events stay there."""
+        while True:
+            messages = self._take()
+            if not messages:
+                return
+            self.dropped += sum(not message.retain for message in messages)
 
     def _say_goodbye(self, connection: Connection, started: float, deadline_s: float) -> None:
         while self.connected and len(self._outbox) and time.monotonic() < started + deadline_s / 2:

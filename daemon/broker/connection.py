@@ -65,6 +65,7 @@ class Connection:
         session_s: int = 0,
         inbox: Optional[Inbox] = None,
         on_deaf: Optional[Callable[[str], None]] = None,
+        on_unheard: Optional[Callable[[Message], None]] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
 
@@ -75,16 +76,20 @@ class Connection:
         :param session_s: how long the broker shall keep the session when the connection is gone; 0 begins a new one,
             anything else takes the last one up (MQTT 3.1.1 keeps it for as long as the broker likes).
         :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us.
+        :param on_unheard: called instead of *on_receipt* with one that the broker took, but nobody subscribed to, which
+            only MQTT 5 tells.
         :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
             to do.
         """
         self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
-        self._inbox, self._on_deaf = inbox, on_deaf
+        self._inbox, self._on_deaf, self._on_unheard = inbox, on_deaf, on_unheard
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
         #: Whether the broker has kept our session (and so, what it had taken); known once accepted.
         self.session_present = False
+        #: When something came from the broker last (monotonic seconds).
+        self.heard_at = 0.0
         #: What the broker takes; known once accepted.
         self.limits = Limits()
         self._window = Window()
@@ -211,6 +216,7 @@ class Connection:
 
     def _read(self, connection: Any) -> bool:
         """Take what has come. False: it makes no sense, or is larger than anything that a broker has to say."""
+        self.heard_at = time.monotonic()
         try:
             self._client.loop_read()
             # What TLS has decrypted already makes no socket readable.
@@ -246,7 +252,9 @@ class Connection:
 
     def _on_publish(self, client: mqtt.Client, userdata: Any, number: int, reason: ReasonCode, properties: Any) -> None:
         message = self._window.receipt(number)
-        if message is not None:
+        if message is not None and self._on_unheard is not None and reason == "No matching subscribers":
+            self._news.append(partial(self._on_unheard, message))
+        elif message is not None:
             self._news.append(partial(self._on_receipt, message, str(reason) if reason.is_failure else ""))
 
     def _on_subscribe(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from .broker_address import split_address
 from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
 from .load import load_settings, parse_settings
-from .models import DEFAULT_CONFIG, AgreementSettings, CalibrationSettings, EngineSettings, Settings, json_schema
+from .models import (
+    DEFAULT_CONFIG,
+    AgreementSettings,
+    CalibrationSettings,
+    EngineSettings,
+    OutboxSettings,
+    Settings,
+    json_schema,
+)
 from .mqtt import MqttSettings, TlsSettings
 from .secrets import read_secret, secret_path
 from .starter import assigned, starter
@@ -19,6 +27,7 @@ __all__ = [
     "ClassifierSettings",
     "EngineSettings",
     "MqttSettings",
+    "OutboxSettings",
     "Settings",
     "TlsSettings",
     "assigned",

@@ -26,6 +26,7 @@ from daemon.messages import (
     EngineStats,
     InfoMessage,
     ModelInfo,
+    OutboxStats,
     PublisherStats,
     QueueStats,
     StatsMessage,
@@ -58,6 +59,7 @@ STATS = StatsMessage(
     models={"/opt/b": EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5)},
     classifiers={"type": ClassifierStats(crops=40, skipped=2)},
     queue=QueueStats(depth=0, dropped=0),
+    outbox=OutboxStats("", depth=3, stored=2, unsaved=0, dropped={"age": 1}, quarantined=0, set_aside=0, oldest_s=1.5),
     publisher=PublisherStats(
         connected=True,
         broker="127.0.0.1:1883",
