@@ -33,6 +33,10 @@ class Topics:
         """The objects in each frame of *camera*."""
         return self._of_camera(camera, "detections")
 
+    def events(self, camera: str) -> str:
+        """What came, changed and went in the view of *camera*."""
+        return self._of_camera(camera, "events")
+
     def _of_camera(self, camera: str, leaf: str) -> str:
         if camera in RESERVED:
             raise ConfigError(f"camera name {camera!r} is reserved for a topic of sightd: choose another")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
 from .load import load_settings, parse_settings
-from .models import DEFAULT_CONFIG, AgreementSettings, CalibrationSettings, EngineSettings, Settings, json_schema
+from .models import (
+    DEFAULT_CONFIG,
+    AgreementSettings,
+    CalibrationSettings,
+    EngineSettings,
+    EventSettings,
+    Settings,
+    json_schema,
+)
 from .mqtt import MqttSettings, TlsSettings
 from .secrets import read_secret, secret_path
 from .starter import assigned, starter
@@ -17,6 +25,7 @@ __all__ = [
     "CameraSettings",
     "ClassifierSettings",
     "EngineSettings",
+    "EventSettings",
     "MqttSettings",
     "Settings",
     "TlsSettings",

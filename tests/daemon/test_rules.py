@@ -33,8 +33,8 @@ def test_each_camera_follows_its_own_model_in_all_that_a_model_says() -> None:
     plan = plan_for(settings(CAMERAS), MANIFESTS)
     assert plan.rules == {"yard": Rule(0.25, bundle="/b/default"), "roof": Rule(0.4, bundle="/b/birds")}
     assert plan.models == {
-        "/b/default": Suppression(min_score=0.25, iou=0.6),
-        "/b/birds": Suppression(min_score=0.4, iou=0.3),
+        "/b/default": Suppression(min_score=0.125, iou=0.6),
+        "/b/birds": Suppression(min_score=0.2, iou=0.3),
     }
 
 

@@ -1,0 +1,7 @@
+"""Tracking: which detections of a camera's frames are the same object."""
+
+from __future__ import annotations
+
+from .tracker import TRACK, Tracker
+
+__all__ = ["TRACK", "Tracker"]

@@ -1,0 +1,46 @@
+"""Which boxes belong together: how much they overlap, and pairs of those that overlap most."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["best_pairs", "overlaps"]
+
+
+def overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, M] IoU of [N, 4] and [M, 4] boxes, all of which have an area."""
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
+    np.maximum(sides, 0.0, out=sides)
+    shared = sides[..., 0] * sides[..., 1]
+    union = _areas(boxes)[:, None] + _areas(others) - shared
+    return np.asarray(shared / union, np.float64)
+
+
+def best_pairs(similarity: NDArray[np.float64], least: float) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the pairs, each in one pair at most, in no particular order.
+
+    They are those of the greedy choice, which takes the most similar pair of all, then of what is left, and so on;
+    here all pairs at once of which each is the other's best. Mostly that is everything in the first round; each
+    round finds one at least, so there are no more than min(N, M).
+
+    :param similarity: [N, M]; pairs below *least*, which is above 0, are none.
+    """
+    left = np.where(similarity >= least, similarity, 0.0)
+    every = np.arange(len(left))
+    rows, columns = [every[:0]], [every[:0]]
+    while left.any():
+        column = left.argmax(axis=1)
+        mutual = np.flatnonzero((left.argmax(axis=0)[column] == every) & (left[every, column] > 0.0))
+        rows.append(mutual)
+        columns.append(column[mutual])
+        left[mutual] = 0.0
+        left[:, columns[-1]] = 0.0
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float64)
