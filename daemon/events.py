@@ -65,7 +65,7 @@ class Events:
         ids = self._tracker.update(found, now, rule.min_score)
         if found.attributes:
             self._hear(ids, found.attributes)
-        if rule.events.enabled:
+        if rule.events.enabled and len(self._tracker.tracks):
             self._announce(now, rule.events)
             self._renew(now, rule.events)
         elif self._told:
@@ -87,21 +87,23 @@ class Events:
 
     def _announce(self, now: float, rule: EventRule) -> None:
         tracks = self._tracker.tracks
-        seen = (tracks["hits"] >= _LEAST_HITS) & (tracks["seen_at"] == now)
-        new = seen & (tracks["told_at"] == 0.0) & (now - tracks["first_at"] >= rule.min_duration_s)
+        new = (tracks["told_at"] == 0.0) & (tracks["hits"] >= _LEAST_HITS)
+        if not new.any():
+            return  # as mostly
+        new &= (tracks["seen_at"] == now) & (now - tracks["first_at"] >= rule.min_duration_s)
         for row in np.flatnonzero(new):
             self._say("new", tracks[row : row + 1], now)
 
     def _renew(self, now: float, rule: EventRule) -> None:
-        if not self._told:
-            return
         tracks = self._tracker.tracks
+        due = (tracks["told_at"] > 0.0) & (now - tracks["told_at"] >= rule.update_interval_s)
+        if not due.any():
+            return  # as mostly
         changed = tracks["stationary"] != tracks["told_stationary"]
         changed |= tracks["top_score"] >= tracks["told_top_score"] + _BETTER
         if self._reworded:
             changed |= np.isin(tracks["id"], list(self._reworded))
-        due = changed & (tracks["told_at"] > 0.0) & (now - tracks["told_at"] >= rule.update_interval_s)
-        for row in np.flatnonzero(due):
+        for row in np.flatnonzero(due & changed):
             self._say("update", tracks[row : row + 1], now)
 
     def _end(self, tracks: NDArray[Any]) -> None:

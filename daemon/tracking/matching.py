@@ -28,17 +28,21 @@ def best_pairs(similarity: NDArray[np.float64], least: float) -> Tuple[NDArray[n
 
     :param similarity: [N, M]; pairs below *least*, which is above 0, are none.
     """
-    left = np.where(similarity >= least, similarity, 0.0)
-    every = np.arange(len(left))
-    rows, columns = [every[:0]], [every[:0]]
-    while left.any():
+    every = np.arange(len(similarity))
+    rows, columns = every[:0], every[:0]
+    if not similarity.size:
+        return rows, columns
+    left = similarity.copy()
+    while len(rows) < min(left.shape):
         column = left.argmax(axis=1)
-        mutual = np.flatnonzero((left.argmax(axis=0)[column] == every) & (left[every, column] > 0.0))
-        rows.append(mutual)
-        columns.append(column[mutual])
+        best = (left.argmax(axis=0)[column] == every) & (left[every, column] >= least)
+        mutual = best.nonzero()[0]
+        if not len(mutual):
+            break
+        rows, columns = np.concatenate([rows, mutual]), np.concatenate([columns, column[mutual]])
         left[mutual] = 0.0
-        left[:, columns[-1]] = 0.0
-    return np.concatenate(rows), np.concatenate(columns)
+        left[:, column[mutual]] = 0.0
+    return rows, columns
 
 
 def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
