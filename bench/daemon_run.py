@@ -117,7 +117,7 @@ def throughput(service: Service, warm_up_s: float, seconds: float) -> Throughput
 
 def _service(folder: Path, broker: Broker, text: str, models: Mapping[str, Model]) -> Service:
     config = folder / "sightd.yaml"
-    config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\n{text}")
+    config.write_text(f"node: bench\nmqtt: {{port: {broker.port}}}\noutbox: {{folder: outbox}}\n{text}")
     load = partial(load_settings, config)
 
     def open_serving(bundle: str) -> Serving:

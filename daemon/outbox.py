@@ -1,92 +1,93 @@
-"""The queue between whoever has something to say and the publisher: bounded, in memory, never blocking."""
+"""The queue between whoever has something to say and the publisher: bounded, never blocking; events go by the disk."""
 
 from __future__ import annotations
 
 import socket
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import Deque, Dict, List
+from typing import Deque, Dict, List, Optional
+
+from .event_spool import EventSpool
+from .mqtt_message import Message
 
 __all__ = ["Message", "Outbox"]
-
-
-@dataclass(frozen=True)
-class Message:
-    """One MQTT message."""
-
-    topic: str
-    payload: bytes
-    #: True for a state: kept by the broker, sent with QoS 1, and only the newest of its topic counts.
-    #: False for one of a stream: QoS 0, worthless when late.
-    retain: bool = False
-    #: Of an event: its number from :meth:`Outbox.next_seq`, which its payload tells too. Sent with QoS 1; each counts.
-    seq: int = 0
-
-    @property
-    def qos(self) -> int:
-        """MQTT's quality of service: 0 for a stream, else 1."""
-        return 1 if self.retain or self.seq else 0
 
 
 class Outbox:
     """Messages that wait to be published; any thread puts, one takes.
 
     Of a state only the newest waits. Of streams at most *capacity* messages wait; when it is full the
-    oldest is dropped and counted.
+    oldest is dropped and counted. Each event counts: :class:`daemon.event_spool.EventSpool` keeps them.
 
-    An outbox can be waited for together with sockets (select, poll): it is readable while it holds something.
+    An outbox can be waited for together with sockets (select, poll): it is readable while it holds a state or a
+    message of a stream, and from when an event was stored until the next take().
     """
 
-    def __init__(self, capacity: int = 1000) -> None:
+    def __init__(self, capacity: int = 1000, events: Optional[EventSpool] = None) -> None:
+        """*events* None keeps events in memory; else its run() has a thread of its own."""
         self._capacity = capacity
         self._stream: Deque[Message] = deque()
         self._states: Dict[str, Message] = {}
         self._lock = threading.Lock()
         self._bell_reader, self._bell_writer = socket.socketpair()
         self._rung = False
-        self._seq = 0
-        #: Messages dropped because the outbox was full.
+        #: What the publisher is to tell of events.
+        self.events = EventSpool() if events is None else events
+        self.events.on_ready = self._ring
+        #: Messages of streams dropped because the outbox was full.
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._stream) + len(self._states)
+        """Messages that wait; of events, those that are not on their way."""
+        return len(self._stream) + len(self._states) + self.events.unsent
 
     def put(self, message: Message) -> None:
-        """Add *message*; returns at once."""
+        """Add *message*; returns at once. Events are put in the order of their numbers."""
+        if message.seq:
+            self.events.put(message)
+            return
         with self._lock:
             if message.retain:
                 self._states[message.topic] = message
             else:
                 self._append(message)
-            if not self._rung:
-                self._rung = True
-                self._bell_writer.send(b"\0")
+        self._ring()
 
     def next_seq(self) -> int:
-        """The number of the next event: each is one more than the last; the events are put in this order."""
-        with self._lock:
-            self._seq += 1
-            return self._seq
+        """The number of the next event: each is one more than the last, over restarts too; no disk is waited for."""
+        return self.events.next_seq()
 
-    def take(self, limit: int) -> List[Message]:
-        """Up to *limit* messages, states first, streams from the oldest on; [] when there are none."""
+    def take(self, limit: int, events: int = 0, heard_at: float = 0.0) -> List[Message]:
+        """Up to *limit* messages, states first, streams from the oldest on; then up to *events* events.
+
+        :param heard_at: of the connection that they are for, see :meth:`daemon.event_spool.EventSpool.take`.
+        """
         with self._lock:
             taken = [self._states.pop(topic) for topic in list(self._states)[:limit]]
             taken += [self._stream.popleft() for _ in range(min(limit - len(taken), len(self._stream)))]
-            if self._rung and not len(self):
+            if self._rung and not self._stream and not self._states:
                 self._rung = False
                 self._bell_reader.recv(1)
-        return taken
+        # After the bell is quiet: what is stored from here on rings it again.
+        return taken + self.events.take(events, heard_at) if events else taken
 
     def fileno(self) -> int:
         """For select and poll."""
         return self._bell_reader.fileno()
 
     def close(self) -> None:
-        """Free the sockets, after the last put and take."""
-        self._bell_reader.close()
-        self._bell_writer.close()
+        """Free sockets and files, after the last put and take, and when the events' run() has returned."""
+        self.events.close()
+        with self._lock:
+            self._rung = True  # whoever comes late finds no socket to write to
+            self._bell_reader.close()
+            self._bell_writer.close()
+
+    def _ring(self) -> None:
+        with self._lock:
+            if not self._rung:
+                self._rung = True
+                self._bell_writer.send(b"\0")
 
     def _append(self, message: Message) -> None:
         if len(self._stream) >= self._capacity:

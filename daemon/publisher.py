@@ -11,7 +11,8 @@ from typing import Dict, Iterator, List, Optional, Set
 from sightd.errors import SightdError
 
 from .broker import BrokerOptions, advice
-from .broker.connection import Cause, Connection, Ending
+from .broker.connection import Connection
+from .broker.ending import Cause, Ending
 from .broker.protocol_choice import ProtocolChoice
 from .messages import OFFLINE, ONLINE, STOPPED
 from .outbox import Message, Outbox
@@ -98,7 +99,7 @@ class Publisher:
         will = Message(self._topics.available, OFFLINE, retain=True)
         prefix = self._topics.prefix
         try:
-            connection = Connection(self._options, self._choice.protocol, prefix, self._on_denied, will)
+            connection = Connection(self._options, self._choice.protocol, prefix, self._on_receipt, will)
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
         self._connection = connection
@@ -121,7 +122,8 @@ class Publisher:
         if not self.connected and connection.accepted:
             self._greet(connection)
         elif sending:
-            for message in self._take():
+            # States come from the outbox as they are put; only events have to wait for a place.
+            for message in self._take(connection.room, connection.heard_at):
                 self._publish(connection, message)
         return True
 
@@ -130,14 +132,21 @@ class Publisher:
         self._denials_told.clear()
         self._tell(CONNECTED, f"{self._options}: connected, MQTT {self._choice.protocol}", logging.INFO)
         self._absorb()
+        self._outbox.events.begin()
         for message in [*self._states.values(), Message(self._topics.available, ONLINE, retain=True)]:
             self._publish(connection, message)
 
     def _publish(self, connection: Connection, message: Message) -> None:
-        if connection.publish(message.topic, message.payload, qos=message.qos, retain=message.retain):
+        if connection.publish(message):
             self.published += 1
-        elif not message.retain:
+        elif not message.qos:
             self.dropped += 1
+
+    def _on_receipt(self, message: Message, reason: str) -> None:
+        if message.seq:
+            self._outbox.events.receipt(message, reason)
+        if reason:
+            self._on_denied(message.topic, reason)
 
     def _on_denied(self, topic: str, reason: str) -> None:
         self.denied += 1
@@ -146,23 +155,26 @@ class Publisher:
             self._denials_told.add(reason)
             _log.warning("%s", advice.denied(self._options, topic, reason, self._topics.prefix))
 
-    def _take(self) -> List[Message]:
+    def _take(self, events: int = 0, heard_at: float = 0.0) -> List[Message]:
         """The next messages of the outbox; their states are remembered for the next connection."""
-        messages = self._outbox.take(_BURST)
+        messages = self._outbox.take(_BURST, events, heard_at)
         self._states.update((message.topic, message) for message in messages if message.retain)
         return messages
 
     def _absorb(self) -> None:
-        """Empty the outbox without a connection."""
-        while len(self._outbox):
-            self.dropped += sum(not message.retain for message in self._take())
+        """Empty the outbox without a connection; events stay there."""
+        while True:
+            messages = self._take()
+            if not messages:
+                return
+            self.dropped += sum(not message.retain for message in messages)
 
     def _say_goodbye(self, connection: Connection, started: float, deadline_s: float) -> None:
         while self.connected and len(self._outbox) and time.monotonic() < started + deadline_s / 2:
             if not self._turn(connection):
                 return
         # The other half of the time is for saying that we stopped.
-        if not self.connected or not connection.publish(self._topics.available, STOPPED, qos=1, retain=True):
+        if not self.connected or not connection.publish(Message(self._topics.available, STOPPED, retain=True)):
             return
         while time.monotonic() < started + deadline_s and connection.turn():
             if not connection.unacknowledged:

@@ -96,5 +96,7 @@ class Reporter:
         return events
 
     def _tell(self, topic: str, kind: str, before: TrackedObject, after: TrackedObject) -> None:
+        """Put an event; where room is short an update is the first to go."""
         seq = self._outbox.next_seq()
-        self._outbox.put(Message(topic, encode(EventMessage(kind, seq, self._boot_id, before, after)), seq=seq))
+        payload = encode(EventMessage(kind, seq, self._boot_id, before, after))
+        self._outbox.put(Message(topic, payload, seq=seq, priority=int(kind != "update")))

@@ -23,7 +23,7 @@ from sightd.bundle import Manifest
 from sightd.errors import ConfigError, SightdError
 from sightd.redact import redact
 from sightd.serving import Serving
-from sightd.settings import Settings
+from sightd.settings import OutboxSettings, Settings
 from sightd.types import Detections
 
 from .batches import Inferred
@@ -32,6 +32,8 @@ from .cameras import Cameras
 from .classifiers import Classifier, Classifiers
 from .collector import Collector
 from .counters import Counters
+from .event_disk import DiskOptions
+from .event_spool import EventSpool
 from .lanes import Lane
 from .messages import ConfigMessage, encode
 from .models import Models
@@ -62,7 +64,7 @@ _FEEDINGS = 4
 _EXTENSION_S = 30.0
 #: How long each stage may take to finish its work when the service stops, in seconds. A camera that is just
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
-_CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _COLLECTOR_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 2.0, 3.0
+_CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _COLLECTOR_S, _PUBLISHER_S, _OUTBOX_S = 1.0, 5.0, 2.0, 2.0, 3.0, 3.0
 
 
 class Service:
@@ -89,7 +91,7 @@ class Service:
         self._boot_id = uuid.uuid4().hex[:8]
         self._slots = FrameSlots()
         self._results: queue.Queue[Optional[Inferred]] = queue.Queue(2)
-        self._outbox = Outbox()
+        self._outbox = Outbox(events=_spool(settings.outbox))
         #: May be read from any thread.
         self.counters = Counters()
         self._publisher = Publisher(broker_options(settings), self._topics, self._outbox)
@@ -130,7 +132,8 @@ class Service:
         analysis = StageThread("analysis", self._analyse, self._on_failure)
         inference = StageThread("inference", self._infer, self._on_failure)
         collector = StageThread("collector", self._collect, lambda name: self._collector.fail())
-        for stage in (publisher, collector, analysis, inference):
+        storing = StageThread("outbox", self._outbox.events.run, self._on_failure)
+        for stage in (storing, publisher, collector, analysis, inference):
             stage.start()
         self._say(ConfigMessage(at=round(time.time(), 3), result="started"))
         self._cameras.apply(self._plan.cameras)  # they open when the engine is ready
@@ -147,7 +150,10 @@ class Service:
         self._hang_up.set()
         join_all([collector], _COLLECTOR_S)
         join_all([publisher], _PUBLISHER_S)
-        self._outbox.close()
+        self._outbox.events.finish()
+        join_all([storing], _OUTBOX_S)
+        if not storing.is_alive():  # else the disk hangs: SQLite must not be closed under it
+            self._outbox.close()
         if self._failed:
             raise SightdError(f"{' and '.join(self._failed)} failed, see the log above")
 
@@ -267,3 +273,8 @@ class Service:
     def _on_failure(self, name: str) -> None:
         self._failed.append(name)
         self._stop.set()
+
+
+def _spool(settings: OutboxSettings) -> EventSpool:
+    disk = DiskOptions(settings.folder, settings.max_events, settings.max_mb << 20, settings.max_age_days * 24 * 3600.0)
+    return EventSpool(disk, settings.replay_s)

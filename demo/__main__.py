@@ -141,6 +141,7 @@ def _set_up(folders: _Folders, video: Path, broker: BrokerAddress, say: Say) -> 
         "bundle": folders.bundle.name,
         "mqtt": {"host": broker.host, "port": broker.port},
         "calibration": {"folder": folders.calibration.name},
+        "outbox": {"folder": "outbox"},
         # Twenty frames a second in all are within reach of two cores, so that what is seen is not queueing.
         "camera_defaults": {"max_fps": 5.0, "pace": "live", "loop": True},
         "cameras": {name: {"url": str(clip.relative_to(folders.run))} for name, clip in clips.items()},

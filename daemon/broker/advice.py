@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .limits import TOO_LARGE
 from .options import BrokerOptions
 
 __all__ = ["denied", "ended", "refused", "silent", "unreachable"]
@@ -14,6 +15,7 @@ _REFUSALS = {
 _DENIALS = {
     "Not authorized": "let this user write to {prefix}/# in the broker's ACL",
     "Quota exceeded": "raise what the broker lets this client send",
+    TOO_LARGE: "it was not even sent; raise the broker's limit of a packet's size",
 }
 _ENDINGS = {
     "Session taken over": "another client came with the id {id!r}: give each its own mqtt.client_id",

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 import ssl
 import struct
 import time
+from collections import deque
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Callable, Dict, Optional
+from functools import partial
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.properties import MQTTException  # type: ignore[attr-defined] # paho 2.0 and 2.1 raise their own
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import MQTTException, Properties  # type: ignore[attr-defined] # paho 2.0, 2.1: their own
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sightd.errors import SightdError
 
 from ..outbox import Message, Outbox
 from . import advice
+from .ending import Cause, Ending
+from .limits import TOO_LARGE, Limits
 from .options import BrokerOptions
 from .tls import tls_context
 
-__all__ = ["MQTT_5", "MQTT_311", "Cause", "Connection", "Ending"]
+__all__ = ["MQTT_5", "MQTT_311", "Connection", "Inbox"]
 
 MQTT_5, MQTT_311 = "5", "3.1.1"
 
@@ -34,32 +37,21 @@ _CONNECT_TIMEOUT_S = 3.0
 #: How long a broker may think about MQTT 5's CONNECT. One without MQTT 5 may misread it and wait for more (amqtt 0.12
 #: does); 3.1.1 follows then, with the keep-alive as its limit, so a slow broker is not lost.
 _ANSWER_TIMEOUT_S = 2.0
-#: Receipts that are waited for at a time: what every broker can be expected to allow (HiveMQ's default). MQTT 5
-#: brokers say their number, but only once connected, when paho does not take it any more.
-_MAX_IN_FLIGHT = 10
+#: Bytes of the largest packet that is taken from a broker; what it has to say to us is far smaller.
+_LARGEST_INCOMING = 64 << 10
 #: What paho 2.0 and 2.1 raise when the other side does not speak MQTT (2.2 returns an error code).
 _GARBAGE = (struct.error, LookupError, ValueError, MQTTException)
 
 
-class Cause(Enum):
-    """Why there is no connection (any more)."""
-
-    UNREACHABLE = "no connection, or TLS broke"
-    SILENT = "closed, or nothing came, before the broker answered to CONNECT"
-    VERSION = "the broker does not speak this version of MQTT"
-    REFUSED = "the broker answered to CONNECT with another refusal"
-    LOST = "an accepted connection ended"
-
-
 @dataclass(frozen=True)
-class Ending:
-    """How a connection ended."""
+class Inbox:
+    """What is subscribed to, with QoS 0, and who is told of it, in turn()."""
 
-    cause: Cause
-    #: The broker's word for it; "" without one.
-    reason: str
-    #: For the log, with what to do.
-    sentence: str
+    topic_filter: str
+    #: Gets topic, payload, and whether the broker had kept it from before.
+    on_message: Callable[[str, bytes, bool], None]
+    #: Gets the topic filter and the broker's reason not to let us subscribe.
+    on_denied: Callable[[str, str], None]
 
 
 class Connection:
@@ -74,30 +66,45 @@ class Connection:
         options: BrokerOptions,
         protocol: str,
         prefix: str,
-        on_denied: Callable[[str, str], None],
+        on_receipt: Callable[[Message, str], None],
         will: Optional[Message] = None,
+        *,
+        session_s: int = 0,
+        inbox: Optional[Inbox] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
 
         :param protocol: MQTT_5 or MQTT_311.
         :param prefix: what the user has to be allowed to write to, for messages.
-        :param on_denied: called in turn() with the topic of a QoS 1 message that the broker did not take and its
-            reason. Only MQTT 5 tells that.
-        :raises SightdError: it can't be done, or a file for TLS can't be used; for the log, with what to do.
+        :param on_receipt: called in turn() and publish() with a QoS 1 message and "" when the broker took it, or its
+            reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
+        :param session_s: how long the broker shall keep the session when the connection is gone; 0 begins a new one,
+            anything else takes the last one up (MQTT 3.1.1 keeps it for as long as the broker likes).
+        :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
+            to do.
         """
-        self._options, self._protocol, self._prefix, self._on_denied = options, protocol, prefix, on_denied
+        self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
+        self._session_s, self._inbox = session_s, inbox
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
-        self._farewell = ""
-        self._tls_failure = ""
-        #: QoS 1 messages without a receipt, by paho's number.
-        self._in_flight: Dict[int, str] = {}
+        self._farewell = self._reference = self._tls_failure = ""
+        #: Whether the broker has kept our session (and so, what it had taken); known once accepted.
+        self.session_present = False
+        #: When something came from the broker last (monotonic seconds).
+        self.heard_at = 0.0
+        self._limits = Limits()
+        #: QoS 1 messages without a receipt by paho's number, with when they were sent; and those that wait for a place.
+        self._in_flight: Dict[int, Tuple[Message, float]] = {}
+        self._in_line: Deque[Message] = deque()
+        #: Calls to make once paho, which holds its locks while it calls us, is done.
+        self._news: List[Callable[[], None]] = []
         self._client = self._make_client(will)
         try:
-            self._client.connect(options.host, options.port, options.keepalive_s)
+            self._connect()
         except (OSError, ValueError) as error:  # ValueError: not a host name
             raise SightdError(advice.unreachable(options, str(error))) from error
-        self._give_up_at = time.monotonic() + (_ANSWER_TIMEOUT_S if protocol == MQTT_5 else math.inf)
+        patience_s = _ANSWER_TIMEOUT_S if protocol == MQTT_5 else max(_ANSWER_TIMEOUT_S, options.keepalive_s)
+        self._give_up_at = time.monotonic() + patience_s
 
     @property
     def accepted(self) -> bool:
@@ -111,32 +118,42 @@ class Connection:
 
     @property
     def unacknowledged(self) -> int:
-        """QoS 1 messages that the broker has not sent a receipt for."""
-        return len(self._in_flight)
+        """QoS 1 messages that the broker has not sent a receipt for, those that wait to be sent included."""
+        return len(self._in_flight) + len(self._in_line)
+
+    @property
+    def room(self) -> int:
+        """QoS 1 messages that would be sent at once."""
+        return max(0, self._limits.in_flight - self.unacknowledged)
 
     def turn(self, outbox: Optional[Outbox] = None) -> bool:
         """Wait a moment for the network, or for *outbox* to hold something; do the network's work. False: it ended."""
         connection = self._client.socket()
-        if connection is None or (self._answer is None and time.monotonic() > self._give_up_at):
+        if connection is None or self._is_stuck():
             return False
         poll = select.poll()
         poll.register(connection, select.POLLIN | (select.POLLOUT if self.congested else 0))
         if outbox is not None:
             poll.register(outbox, select.POLLIN)
         ready = dict(poll.poll(_TICK_S * 1000)).get(connection.fileno(), 0)
-        if ready & ~select.POLLOUT and not self._read(connection):
+        understood = not ready & ~select.POLLOUT or self._read(connection)
+        self._tell()
+        if not understood:
             return False
         if ready & select.POLLOUT:
             self._client.loop_write()
         self._client.loop_misc()
-        return self._client.socket() is not None
+        return self._send_line() and self._client.socket() is not None
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> bool:
-        """Hand a message to the network; False: the connection has ended."""
-        sent = self._client.publish(topic, payload, qos, retain)
-        if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and qos:
-            self._in_flight[sent.mid] = topic
-        return sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+    def publish(self, message: Message) -> bool:
+        """Hand *message* to the network, or put it in line for it; False: the connection has ended."""
+        if self._limits.forbid(message):
+            self._on_receipt(message, TOO_LARGE)
+            return True
+        if not message.qos:
+            return self._send(message, 0)
+        self._in_line.append(message)
+        return self._send_line()
 
     def ending(self) -> Ending:
         """Why it ended."""
@@ -147,8 +164,9 @@ class Connection:
             return Ending(Cause.SILENT, "", advice.silent(options))
         if self._answer.is_failure:
             cause = Cause.VERSION if reason == "Unsupported protocol version" else Cause.REFUSED
-            return Ending(cause, reason, advice.refused(options, reason, self._prefix))
-        return Ending(Cause.LOST, self._farewell, advice.ended(options, self._farewell, self._prefix))
+            return Ending(cause, reason, advice.refused(options, reason, self._prefix), self._reference)
+        sentence = advice.ended(options, self._farewell, self._prefix)
+        return Ending(Cause.LOST, self._farewell, sentence, self._reference)
 
     def disconnect(self) -> None:
         """End it in an orderly way: there will be no will."""
@@ -162,28 +180,71 @@ class Connection:
             connection.close()
 
     def _make_client(self, will: Optional[Message]) -> mqtt.Client:
-        options = self._options
-        # A new client each time: nothing stale is left in paho's own queues. It begins a clean session.
+        options, is_5 = self._options, self._protocol == MQTT_5
+        # A new client each time: nothing stale is left in paho's own queues.
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             options.client_id,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._protocol == MQTT_5 else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if is_5 else not self._session_s,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(_MAX_IN_FLIGHT)
+        client.max_inflight_messages_set(0)  # the limit is ours to keep: paho takes none once it is connected
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_publish, client.on_socket_open = self._on_publish, _on_socket_open
+        client.on_subscribe, client.on_message = self._on_subscribe, self._on_message
         if will is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         if options.username:
-            client.username_pw_set(options.username, options.password or None)
+            client.username_pw_set(options.username, options.read_password() or None)
         if options.tls is not None:
             client.tls_set_context(tls_context(options.tls))
             client.on_log = self._on_log
         return client
 
+    def _connect(self) -> None:
+        options = self._options
+        if self._protocol != MQTT_5:
+            self._client.connect(options.host, options.port, options.keepalive_s)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = _LARGEST_INCOMING
+        if self._session_s:
+            properties.SessionExpiryInterval = self._session_s
+        self._client.connect(
+            options.host, options.port, options.keepalive_s, clean_start=not self._session_s, properties=properties
+        )
+
+    def _is_stuck(self) -> bool:
+        """Whether the broker's answer, or a receipt, has not come in time, though the connection stands."""
+        now = time.monotonic()
+        if self._answer is None:
+            return now > self._give_up_at
+        sent_at = next((sent_at for _, sent_at in self._in_flight.values()), now)
+        return now - sent_at > 2 * self._options.keepalive_s
+
+    def _send_line(self) -> bool:
+        """Send what waits for a place, as far as the broker has promised receipts; False: the connection has ended."""
+        while self._in_line and len(self._in_flight) < self._limits.in_flight:
+            if not self._send(self._in_line.popleft(), self._limits.qos):
+                return False
+        return True
+
+    def _send(self, message: Message, qos: int) -> bool:
+        retain = message.retain and self._limits.retain
+        sent = self._client.publish(message.topic, message.payload, qos, retain)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        if qos:
+            self._in_flight[sent.mid] = message, time.monotonic()
+        elif message.qos:
+            self._on_receipt(message, "")  # this broker gives none
+        return True
+
     def _read(self, connection: Any) -> bool:
+        """Take what has come. False: it makes no sense, or is larger than anything that a broker has to say."""
+        self.heard_at = time.monotonic()
         try:
             self._client.loop_read()
             # What TLS has decrypted already makes no socket readable.
@@ -191,23 +252,47 @@ class Connection:
                 self._client.loop_read()
         except _GARBAGE:
             return False
-        return True
+        # paho would gather up to 256 MB. In MQTT 3.1.1 nothing else limits what somebody publishes for us.
+        return self._client._in_packet["remaining_length"] <= _LARGEST_INCOMING
+
+    def _tell(self) -> None:
+        news, self._news = self._news, []
+        for call in news:
+            call()
 
     def _on_connect(
         self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, answer: ReasonCode, properties: Any
     ) -> None:
-        self._answer = answer
+        self._answer, self._reference = answer, getattr(properties, "ServerReference", "")
+        self.session_present, self._limits = flags.session_present, Limits.told(properties)
+        # A broker may want to hear from us more often, which paho obeys from 2.2 on; one that is content with less
+        # must not keep us from noticing that it is gone. There is no other way to tell paho while it is connected.
+        wanted_s = getattr(properties, "ServerKeepAlive", 0) or self._options.keepalive_s
+        client._keepalive = min(wanted_s, self._options.keepalive_s)
+        if self.accepted and self._inbox is not None:
+            client.subscribe(self._inbox.topic_filter, qos=0)
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
         if flags.is_disconnect_packet_from_server and reason.is_failure:  # paho < 2.2 misses it in a short packet
-            self._farewell = str(reason)
+            self._farewell, self._reference = str(reason), getattr(properties, "ServerReference", "")
 
     def _on_publish(self, client: mqtt.Client, userdata: Any, number: int, reason: ReasonCode, properties: Any) -> None:
-        topic = self._in_flight.pop(number, None)
-        if topic is not None and reason.is_failure:
-            self._on_denied(topic, str(reason))
+        message, _ = self._in_flight.pop(number, (None, 0.0))
+        if message is not None:
+            self._news.append(partial(self._on_receipt, message, str(reason) if reason.is_failure else ""))
+
+    def _on_subscribe(
+        self, client: mqtt.Client, userdata: Any, number: int, reasons: List[ReasonCode], properties: Any
+    ) -> None:
+        for reason in reasons:
+            if reason.is_failure and self._inbox is not None:
+                self._news.append(partial(self._inbox.on_denied, self._inbox.topic_filter, str(reason)))
+
+    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+        if self._inbox is not None:
+            self._news.append(partial(self._inbox.on_message, message.topic, bytes(message.payload), message.retain))
 
     def _on_log(self, client: mqtt.Client, userdata: Any, level: int, text: str) -> None:
         # The only place where paho tells what TLS says once hands are shaken: in 1.3 the verdict on our certificate.

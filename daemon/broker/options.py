@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
-from sightd.settings import MqttSettings, Settings, secret_path
+from sightd.settings import MqttSettings, Settings, read_secret, secret_path
 
 from .tls import TlsOptions, tls_context
 
@@ -21,6 +22,8 @@ class BrokerOptions:
     #: "" connects anonymously.
     username: str = ""
     password: str = field(default="", repr=False)
+    #: Holds the password instead; read anew for each connection, so a new one is found.
+    password_file: Optional[Path] = None
     #: Unique at the broker: a second client with the same id throws the first one out.
     client_id: str = "sightd"
     #: A connection that died silently is noticed after twice this long.
@@ -33,22 +36,34 @@ class BrokerOptions:
         user = f" as {self.username!r}" if self.username else ""
         return f"MQTT broker {self.host}:{self.port}{user}"
 
+    def read_password(self) -> str:
+        """The password; "" without one.
+
+        :raises ConfigError: see :func:`sightd.settings.read_secret`.
+        """
+        if self.password_file is None:
+            return self.password
+        return read_secret(self.password_file, "mqtt.password_file")
+
 
 def broker_options(settings: Settings) -> BrokerOptions:
-    """The broker of *settings*, with the password read.
+    """The broker of *settings*.
 
     :raises ConfigError: a file with a secret or a certificate can't be used.
     """
     mqtt = settings.mqtt
-    return BrokerOptions(
+    options = BrokerOptions(
         host=mqtt.host,
         port=mqtt.broker_port,
         username=mqtt.username or "",
-        password=mqtt.read_password() or "",
+        password="" if mqtt.password is None else mqtt.password.get_secret_value(),
+        password_file=mqtt.password_file,
         client_id=settings.client_id,
         keepalive_s=mqtt.keepalive_s,
         tls=_tls_options(mqtt),
     )
+    options.read_password()  # a file that can't be used is told at the start, not at the first connection
+    return options
 
 
 def _tls_options(mqtt: MqttSettings) -> Optional[TlsOptions]:
@@ -57,5 +72,5 @@ def _tls_options(mqtt: MqttSettings) -> Optional[TlsOptions]:
         return None
     key_file = None if tls.key_file is None else secret_path(tls.key_file, "mqtt.tls.key_file")
     options = TlsOptions(tls.ca_file, tls.cert_file, key_file)
-    tls_context(options)  # a file that can't be used is told at the start, not at the first connection
+    tls_context(options)  # likewise
     return options

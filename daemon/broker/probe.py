@@ -8,8 +8,10 @@ from typing import Callable, List, Optional
 
 from sightd.errors import SightdError
 
+from ..outbox import Message
 from . import advice
-from .connection import MQTT_5, MQTT_311, Cause, Connection, Ending
+from .connection import MQTT_5, MQTT_311, Connection
+from .ending import Cause, Ending
 from .options import BrokerOptions
 
 __all__ = ["BrokerFinding", "probe_broker"]
@@ -36,11 +38,12 @@ def probe_broker(options: BrokerOptions, prefix: str, deadline_s: float = 5.0) -
     deadline = time.monotonic() + deadline_s
     denials: List[str] = []
 
-    def on_denied(topic: str, reason: str) -> None:
-        denials.append(advice.denied(options, topic, reason, prefix))
+    def on_receipt(message: Message, reason: str) -> None:
+        if reason:
+            denials.append(advice.denied(options, message.topic, reason, prefix))
 
     for protocol in (MQTT_5, MQTT_311):
-        ending = _publish(options, protocol, prefix, on_denied, deadline)
+        ending = _publish(options, protocol, prefix, on_receipt, deadline)
         if denials:
             return BrokerFinding(False, protocol, denials[0])
         if ending is None:
@@ -52,11 +55,11 @@ def probe_broker(options: BrokerOptions, prefix: str, deadline_s: float = 5.0) -
 
 
 def _publish(
-    options: BrokerOptions, protocol: str, prefix: str, on_denied: Callable[[str, str], None], deadline: float
+    options: BrokerOptions, protocol: str, prefix: str, on_receipt: Callable[[Message, str], None], deadline: float
 ) -> Optional[Ending]:
     """Publish one message; None: the receipt came."""
     try:
-        connection = Connection(options, protocol, prefix, on_denied)
+        connection = Connection(options, protocol, prefix, on_receipt)
     except SightdError as error:
         return Ending(Cause.UNREACHABLE, "", str(error))
     sent = False
@@ -65,7 +68,7 @@ def _publish(
             if time.monotonic() > deadline:
                 return Ending(Cause.UNREACHABLE, "", f"{options} does not answer in time: is it overloaded or frozen?")
             if connection.accepted and not sent:
-                sent = connection.publish(f"{prefix}/doctor", b"checked", qos=1)
+                sent = connection.publish(Message(f"{prefix}/doctor", b"checked", seq=1))
             elif sent and not connection.unacknowledged:
                 return None
         return connection.ending()

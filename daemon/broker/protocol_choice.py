@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .connection import MQTT_5, MQTT_311, Cause
+from .connection import MQTT_5, MQTT_311
+from .ending import Cause
 
 __all__ = ["ProtocolChoice"]
 

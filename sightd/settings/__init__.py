@@ -10,6 +10,7 @@ from .models import (
     CalibrationSettings,
     EngineSettings,
     EventSettings,
+    OutboxSettings,
     Settings,
     json_schema,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "EngineSettings",
     "EventSettings",
     "MqttSettings",
+    "OutboxSettings",
     "Settings",
     "TlsSettings",
     "assigned",

@@ -26,6 +26,7 @@ __all__ = [
     "CalibrationSettings",
     "EngineSettings",
     "EventSettings",
+    "OutboxSettings",
     "Settings",
     "json_schema",
 ]
@@ -41,6 +42,25 @@ class EngineSettings(Section):
     max_batch: int = Field(default=0, ge=0, description="Largest batch, never above the bundle's; 0: the bundle's")
     preprocess: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="Where TensorRT's pictures are resized; auto tries both and keeps the faster"
+    )
+
+
+class OutboxSettings(Section):
+    """Where events are kept until the broker has them, and how many."""
+
+    folder: FilePath = Field(
+        default=Path("/var/lib/sightd/outbox"), description="Folder for events that the broker does not have yet"
+    )
+    max_events: int = Field(
+        default=100_000, ge=1000, description="Most events to keep; then the oldest of the least important go"
+    )
+    max_mb: int = Field(default=256, ge=1, description="Most disk space for them, in megabytes")
+    max_age_days: int = Field(default=7, ge=0, description="Events older than so many days are dropped; 0: never")
+    replay_s: int = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="A new connection begins with the events of the last one's last so many seconds, sent again",
     )
 
 
@@ -127,6 +147,9 @@ class Settings(Section):
     )
     max_objects: int = Field(default=100, ge=1, description="Most objects to report a frame")
     stats_interval_s: int = Field(default=10, ge=1, description="Seconds from one stats message to the next")
+    outbox: OutboxSettings = Field(
+        default=OutboxSettings(), description="Events on their way to the broker, which outlive both"
+    )
     calibration: CalibrationSettings = Field(
         default=CalibrationSettings(), description="Frames that are kept for the next conversion"
     )

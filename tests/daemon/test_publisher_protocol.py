@@ -9,7 +9,8 @@ from typing import Iterator
 
 import pytest
 
-from daemon.broker.connection import MQTT_5, MQTT_311, Cause
+from daemon.broker.connection import MQTT_5, MQTT_311
+from daemon.broker.ending import Cause
 from daemon.broker.protocol_choice import ProtocolChoice
 from daemon.topics import Topics
 from demo.broker import demo_broker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Set, Tuple
@@ -29,13 +30,19 @@ CONFIG = "node: box\nmqtt: {{port: {port}}}\nstats_interval_s: 1\nevents: {{lost
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds the clips and a bundle of the float detector."""
-    made = tmp_path_factory.mktemp("events")
-    write_shapes_bundle(made)
+    folder = tmp_path_factory.mktemp("made")
+    write_shapes_bundle(folder)
     for name, seed in SEEDS.items():
-        write_clip(made / f"{name}.avi", Scene(seed), FRAMES)
-    return made
+        write_clip(folder / f"{name}.avi", Scene(seed), FRAMES)
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """The same, of the test's own."""
+    return Path(shutil.copytree(made, tmp_path / "folder"))
 
 
 def config(broker: Broker, loop: bool) -> str:
@@ -44,11 +51,12 @@ def config(broker: Broker, loop: bool) -> str:
 
 
 def events(seen: Collector, camera: str = "+") -> List[EventMessage]:
-    """In the order of their arrival; of one camera, or of all."""
+    """In the order of their arrival, each once; of one camera, or of all."""
     topics = {f"sightd/box/{name}/events" for name in SEEDS if camera in ("+", name)}
-    return [
+    told = [
         msgspec.json.decode(message.payload, type=EventMessage) for message in seen.messages if message.topic in topics
     ]
+    return list({(event.boot_id, event.seq): event for event in told}.values())
 
 
 def test_each_object_that_comes_and_goes_has_one_new_and_one_end(broker: Broker, folder: Path) -> None:
@@ -56,9 +64,11 @@ def test_each_object_that_comes_and_goes_has_one_new_and_one_end(broker: Broker,
         seen.wait_until(lambda c: all(said(c, name)[-2:] == [b"online", b"offline"] for name in SEEDS), 60)
         seen.wait_until(lambda c: len(open_events(c)) == 0, 20)  # their cameras are silent
         assert daemon.stop() == 0
-    assert [event.seq for event in events(seen)] == list(range(1, len(events(seen)) + 1))
+    assert sorted(event.seq for event in events(seen)) == list(range(1, len(events(seen)) + 1))
     assert {message.qos for message in seen.messages if message.topic.endswith("/events")} == {1}
     for name in SEEDS:
+        numbers = [event.seq for event in events(seen, name)]
+        assert numbers == sorted(numbers)
         assert_lives(events(seen, name))
         tracks = tracks_of_objects(published(seen, name), read_truth(folder / f"{name}.avi"))
         told = {event.after.track_id: event.after for event in events(seen, name) if event.type == "end"}
@@ -82,7 +92,7 @@ def test_a_stop_ends_what_is_there_and_a_kill_can_be_told_by_the_boot_id(broker:
             assert daemon.stop() == 0
         seen.wait_for("sightd/box/available", b"stopped")
     left = open_events(seen)
-    assert left == killed
+    assert killed <= left, "nobody could end them, and what was stored of the rest has come since"
     boots = list({event.boot_id: None for event in events(seen)})
     assert len(boots) == 2
     assert stats.boot_id == boots[1]

@@ -50,13 +50,14 @@ def running_broker(
     acl: str = "",
     port: int = 0,
     tls: Optional[TlsListener] = None,
+    lines: str = "",
 ) -> Iterator[Broker]:
     """A broker without persistence that lives in *folder*; without *users* (name: password) it takes anybody.
 
-    With *tls* it listens on ``tls_port`` beside its plain ``port``.
+    With *tls* it listens on ``tls_port`` beside its plain ``port``. *lines* are added to its configuration.
     """
     require("mosquitto")
-    broker = Broker(folder, users or {}, acl, port or free_port(), tls)
+    broker = Broker(folder, users or {}, acl, port or free_port(), tls, lines)
     broker.start()
     try:
         yield broker
@@ -68,13 +69,19 @@ class Broker:
     """mosquitto on ``127.0.0.1:port``; start() after kill() or stop() is a restart on the same port."""
 
     def __init__(
-        self, folder: Path, users: Mapping[str, str], acl: str, port: int, tls: Optional[TlsListener] = None
+        self,
+        folder: Path,
+        users: Mapping[str, str],
+        acl: str,
+        port: int,
+        tls: Optional[TlsListener] = None,
+        lines: str = "",
     ) -> None:
         self.port = port
         self.tls_port = free_port() if tls else 0
         self._folder = folder
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self._configure(users, acl, tls)
+        self._configure(users, acl, tls, lines)
 
     def start(self) -> None:
         """Return once it listens."""
@@ -116,7 +123,7 @@ class Broker:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _configure(self, users: Mapping[str, str], acl: str, tls: Optional[TlsListener]) -> None:
+    def _configure(self, users: Mapping[str, str], acl: str, tls: Optional[TlsListener], more: str) -> None:
         # mosquitto gives root away before it reads the other files, which only we may read.
         lines = [f"listener {self.port} 127.0.0.1", f"user {pwd.getpwuid(os.geteuid()).pw_name}", "persistence false"]
         lines += ["set_tcp_nodelay true", f"allow_anonymous {'false' if users else 'true'}"]
@@ -130,7 +137,7 @@ class Broker:
             lines += [f"listener {self.tls_port} 127.0.0.1", f"cafile {tls.ca_file}"]
             lines += [f"certfile {tls.own.cert_file}", f"keyfile {tls.own.key_file}"]
             lines.append(f"require_certificate {'true' if tls.wants_certificate else 'false'}")
-        (self._folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+        (self._folder / "mosquitto.conf").write_text("\n".join(lines) + "\n" + more)
 
     def _write_passwords(self, users: Mapping[str, str]) -> Path:
         path = self._folder / "passwords"

@@ -55,7 +55,7 @@ class Daemon:
 
     def reload(self, config: str) -> None:
         """Write *config* and send SIGHUP."""
-        self._config.write_text(f"bundle: bundle\n{config}", "utf-8")
+        self._config.write_text(f"bundle: bundle\noutbox: {{folder: outbox}}\n{config}", "utf-8")
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self, deadline_s: float = 15) -> int:
@@ -73,7 +73,7 @@ def command(*arguments: str) -> List[str]:
 def running_daemon(folder: Path, config: str) -> Iterator[Daemon]:
     """`sightd run` with *config*, whose bundle is ``folder/bundle``; killed at the end if it still runs."""
     path, log = folder / "sightd.yaml", folder / "daemon.log"
-    path.write_text(f"bundle: bundle\n{config}", "utf-8")
+    path.write_text(f"bundle: bundle\noutbox: {{folder: outbox}}\n{config}", "utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
             command("run", "--config", str(path)),

@@ -1,0 +1,266 @@
+"""The store of events on a disk that fills up, breaks and heals: whatever it does, nothing here raises."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Callable, Collection, Generator, Iterator, List, Optional, Sequence, Tuple
+
+from .event_store import DamagedStore, DiskError, EventReader, EventStore, Written
+from .mqtt_message import Message
+
+__all__ = ["DiskOptions", "EventDisk"]
+
+_log = logging.getLogger(__name__)
+
+#: A disk that failed is tried again after so long, in seconds.
+_RETRY_S = 5.0
+#: Damaged files that are kept to be looked at.
+_SET_ASIDE = 2
+#: Rows of a damaged file that are moved at a time.
+_SALVAGED = 500
+_FAILURES = (DiskError, DamagedStore, OSError)
+#: Beyond every number.
+_LAST = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class DiskOptions:
+    """Where the events are kept, and how many."""
+
+    folder: Path
+    max_events: int = 100_000
+    max_bytes: int = 256 << 20
+    #: 0: for ever.
+    max_age_s: float = 7 * 86400.0
+
+
+class EventDisk:
+    """One thread writes, another reads; the properties may be read from any.
+
+    A file that is damaged as a whole is set aside, and what can still be read of it moves to a new one.
+    """
+
+    def __init__(self, options: DiskOptions) -> None:
+        self._options = options
+        self._path = options.folder / "events.db"
+        self._lock_file: Optional[IO[bytes]] = None
+        self._store: Optional[EventStore] = None
+        self._reader: Optional[EventReader] = None
+        #: Held while one reads, and while the file is replaced: SQLite must not have it open then.
+        self._reading = threading.Lock()
+        #: The reader found the file damaged: write() is to be called.
+        self.is_damaged = False
+        self._retry_at = 0.0
+        # Ages are those of this clock, which does not jump when the machine learns what time it is.
+        self._wall_offset_s = time.time() - time.monotonic()
+        #: Why events are not stored now; "" while they are.
+        self.trouble = ""
+        #: Files that had to be set aside, and events that were moved out of them; since the start.
+        self.set_aside = self.salvaged = 0
+        #: The highest number that is known to have been given to an event. The clock's milliseconds when the file can't
+        #: tell, which no count of events gets to.
+        self.high_water = int(time.time() * 1000)
+        #: Events stored; those of a disk in trouble are there still.
+        self.count = 0
+        self._oldest_ms: Optional[int] = None
+        self._attempt(self._see_what_is_there)
+
+    @property
+    def oldest_s(self) -> float:
+        """Age of the oldest event in seconds; 0 without any."""
+        oldest_ms = self._oldest_ms
+        return 0.0 if oldest_ms is None else max(0.0, (self._now_ms() - oldest_ms) / 1000)
+
+    @property
+    def retry_s(self) -> float:
+        """Seconds until a disk in trouble is tried again."""
+        return max(0.0, self._retry_at - time.monotonic()) if self.trouble else 0.0
+
+    def write(
+        self,
+        events: Sequence[Message],
+        delete: Collection[int] = (),
+        bad: Collection[int] = (),
+        spare: Collection[int] = (),
+    ) -> Optional[Written]:
+        """As :meth:`EventStore.write` (writing thread).
+
+        :returns: None: nothing was done, and ``trouble`` says why.
+        """
+        written: List[Written] = []
+
+        def write() -> None:
+            store = self._opened()
+            if not self._path.exists():
+                raise DamagedStore("somebody removed it")
+            written.append(store.write(events, delete, bad, spare, now_ms=self._now_ms()))
+
+        return written[-1] if self._attempt(write) else None
+
+    def expire(self) -> int:
+        """Delete what is too old (writing thread); how many."""
+        gone: List[int] = []
+        if self._options.max_age_s and self._store is not None:
+            before_ms = self._now_ms() - int(self._options.max_age_s * 1000)
+            self._attempt(lambda: gone.append(self._opened().expire(before_ms)))
+        return sum(gone)
+
+    def read(self, after: int, limit: int) -> List[Tuple[int, Optional[Message]]]:
+        """Events beyond the number *after* in their order; None for one that is damaged (reading thread)."""
+        with self._reading:
+            try:
+                if self._reader is None:
+                    if self._store is None:
+                        return []
+                    self._reader = EventReader(self._path)
+                return self._reader.read(after, limit)
+            except DiskError as error:
+                _log.debug("events can't be read now: %s", error)
+            except DamagedStore:
+                self.is_damaged = True  # the writing thread sees to it
+            return []
+
+    def close(self) -> None:
+        """When both threads are done; idempotent."""
+        self._close_reader()
+        self._close_store()
+        lock_file, self._lock_file = self._lock_file, None
+        if lock_file is not None:
+            lock_file.close()
+
+    def _now_ms(self) -> int:
+        return int((self._wall_offset_s + time.monotonic()) * 1000)
+
+    def _attempt(self, action: Callable[[], object]) -> bool:
+        """Do it; with a new file where the old one is damaged. False: the disk is in trouble."""
+        try:
+            try:
+                if self.is_damaged:
+                    raise DamagedStore("found while reading")
+                action()
+            except DamagedStore as error:
+                self._replace(error)
+                action()
+        except _FAILURES as error:
+            self._give_way(error)
+            return False
+        if self._store is not None:
+            self.count, self._oldest_ms = self._store.count, self._store.oldest_ms
+        if self.trouble:
+            self.trouble = ""
+            _log.info("events are stored in %s again", self._options.folder)
+        return True
+
+    def _see_what_is_there(self) -> None:
+        self.high_water = self._opened().high_water
+
+    def _opened(self) -> EventStore:
+        if self._store is None:
+            self._options.folder.mkdir(parents=True, exist_ok=True)
+            self._lock()
+            self._store = EventStore(self._path, self._options.max_events, self._options.max_bytes)
+        return self._store
+
+    def _lock(self) -> None:
+        """Two processes that send the same events would be worse than one that keeps them in memory."""
+        if self._lock_file is None:
+            file = (self._options.folder / "lock").open("ab")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.close()
+                raise DiskError("another sightd uses it: give each its own outbox.folder") from error
+            self._lock_file = file
+
+    def _give_way(self, error: Exception) -> None:
+        says = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        if says != self.trouble:
+            _log.warning(
+                "events are kept in memory only, %s can't store them (%s): make room, or name another folder as "
+                "outbox.folder",
+                self._options.folder,
+                says,
+            )
+        self.trouble, self._retry_at = says, time.monotonic() + _RETRY_S
+        if (
+            "full" not in says
+        ):  # what is open on a full disk could not be opened again: even reading takes a little room
+            self._close_store()
+
+    def _replace(self, error: DamagedStore) -> None:
+        """Set the damaged file aside, begin a new one, and move what can be read."""
+        with self._reading:
+            self._close_reader()
+            known = 0 if self._store is None else self._store.high_water
+            self._close_store()
+            self._lock()
+            damaged = _set_aside(self._path)
+            self.is_damaged = False
+            self.set_aside += 1
+            store = self._opened()
+            moved = 0
+            for events in _readable(damaged, self._options.max_events):
+                store.write(events, now_ms=self._now_ms())
+                moved += len(events)
+            self.salvaged += moved
+            if not known and not moved:
+                known = int(time.time() * 1000)
+            store.remember(max(known, store.high_water))
+        _log.error("the store of events was damaged (%s): %d events were saved from it, %s", error, moved, damaged)
+
+    def _close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(DiskError, DamagedStore):
+                reader.close()
+
+    def _close_store(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            with suppress(DiskError, DamagedStore):
+                store.close()
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename the file and its log, which belongs to it; the oldest beyond a few are removed."""
+    damaged = path.with_name(f"damaged-{time.time_ns()}.db")
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").replace(f"{damaged}{suffix}")
+    Path(f"{path}-shm").unlink(missing_ok=True)
+    for old in sorted(path.parent.glob("damaged-*.db"))[:-_SET_ASIDE]:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{old}{suffix}").unlink(missing_ok=True)
+    return damaged
+
+
+def _readable(path: Path, most: int) -> Iterator[List[Message]]:
+    """The sound events of a damaged file: from the oldest on to the damage, then from the newest back to it."""
+    with suppress(DiskError, DamagedStore), closing(EventReader(path)) as reader:
+        first = yield from _read_on(reader, 0, _LAST, most)
+        yield from _read_on(reader, _LAST, first, most)
+
+
+def _read_on(reader: EventReader, start: int, end: int, most: int) -> Generator[List[Message], None, int]:
+    """Sound events from *start* towards *end*, in smaller steps where it gets difficult; returns how far it came."""
+    position, step, down = start, _SALVAGED, start > end
+    while step and most > 0:
+        try:
+            rows = reader.read(position, step, newest_first=down)
+        except DamagedStore:
+            step //= 2
+            continue
+        if not rows:
+            return end
+        sound = [event for seq, event in rows if event is not None and (seq > end if down else True)]
+        position, most = rows[-1][0], most - len(sound)
+        yield sorted(sound, key=lambda event: event.seq)
+        if down and position <= end:
+            break
+    return position

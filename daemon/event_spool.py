@@ -1,0 +1,358 @@
+"""Events on their way to the broker by way of the disk: none is sent before it is stored, none deleted before it counts
+as delivered.
+
+    put ──▶ memory ── run (one commit for all that came) ──▶ EventDisk ── take ──▶ broker ── receipt ──▶ deleted, later
+
+While the disk is in trouble they are sent out of memory instead.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Set
+
+from .event_disk import DiskOptions, EventDisk
+from .mqtt_message import Message
+from .topic_gate import TopicGate
+
+__all__ = ["EventSpool", "SpoolStats"]
+
+_log = logging.getLogger(__name__)
+
+#: Events that wait in memory at most, and how many go at a time when they are more.
+_MOST_WAITING, _DROPPED_TOGETHER = 5000, 50
+#: Events of one commit at most, and their bytes about.
+_BATCH, _BATCH_BYTES = 500, 256 << 10
+#: A commit that takes longer is a disk in trouble, in seconds.
+_STALLED_S = 5.0
+#: Deletions wait so long for a commit that is made anyway, in seconds.
+_GATHER_S = 1.0
+#: How often the age of what is stored is looked at, in seconds.
+_EXPIRE_S = 60.0
+#: A connection begins without events for so long, in seconds, while subscribers that lost the same broker come back.
+_SETTLE_S = 2.0
+#: Rows that one take() looks at, about.
+_LOOK = 500
+#: The broker's reasons that are about the message itself: trying again would not help.
+_HOPELESS = frozenset({"Packet too large", "Topic Name invalid", "Payload format invalid"})
+
+
+@dataclass(frozen=True)
+class SpoolStats:
+    """How the events stand; counters are since the start."""
+
+    #: Why they are not stored now; "" while they are.
+    trouble: str
+    #: Events without the broker's receipt, in memory and on the disk.
+    depth: int
+    #: Events on the disk; one with a receipt stays a little while.
+    stored: int
+    #: Events that had to do without the disk, for a while at least.
+    unsaved: int
+    #: By reason: full (no room on the disk), memory (no room there), age, refused (by the broker, for good).
+    dropped: Mapping[str, int]
+    #: Damaged events; files that were damaged as a whole.
+    quarantined: int
+    set_aside: int
+    #: Age of the oldest event on the disk in seconds.
+    oldest_s: float
+
+
+class EventSpool:
+    """put() may be called by any thread, run() is the storing thread's; what is the publisher's says so.
+
+    Events are sent in the order of their numbers, except those of topics that the broker refuses. One that has the
+    broker's receipt stays for a while: a connection that ends may have taken with it what the broker had not handed on
+    yet, so the next one begins with all that was acknowledged so shortly before.
+    """
+
+    def __init__(
+        self, options: Optional[DiskOptions] = None, replay_s: float = 10.0, settle_s: float = _SETTLE_S
+    ) -> None:
+        """Open the file, or begin one; a disk in trouble is no error.
+
+        :param options: None keeps the events in memory.
+        :param replay_s: how long an event stays after the broker's receipt, in seconds of a living connection.
+        :param settle_s: how long a new connection waits with events, in seconds.
+        """
+        self._settle_s = settle_s
+        self._disk = None if options is None else EventDisk(options)
+        self._replay_s = replay_s
+        #: Called when there is something new to take, by any thread.
+        self.on_ready: Callable[[], None] = lambda: None
+        self._changed = threading.Condition()
+        self._seq = 0 if self._disk is None else self._disk.high_water
+        #: Not stored yet, by number and in that order.
+        self._waiting: Dict[int, Message] = {}
+        self._in_flight: Set[int] = set()
+        #: When the receipt came (monotonic seconds), the oldest first; and what need not be kept any more.
+        self._receipts: Dict[int, float] = {}
+        self._gone: Set[int] = set()
+        self._bad: Set[int] = set()
+        self._gate = TopicGate()
+        #: The last number that was looked at; begin anew.
+        self._cursor, self._rescan = 0, False
+        self._began_at = 0.0
+        self._committing_since = math.inf
+        self._delete_at = math.inf
+        self._expire_at = 0.0
+        self._closing = False
+        self._unsaved = self._unsaved_up_to = self._quarantined = 0
+        self._dropped: Counter[str] = Counter()
+
+    def next_seq(self) -> int:
+        """The number of the next event; never touches the disk."""
+        with self._changed:
+            self._seq += 1
+            return self._seq
+
+    def put(self, event: Message) -> None:
+        """Keep *event*; returns at once."""
+        with self._changed:
+            self._waiting[event.seq] = event
+            if len(self._waiting) > _MOST_WAITING:
+                self._make_room()
+            self._changed.notify()
+            goes_out_at_once = self._is_memory_all(time.monotonic())
+        if goes_out_at_once:
+            self.on_ready()
+
+    def __len__(self) -> int:
+        """Events without a receipt."""
+        stored = 0 if self._disk is None else self._disk.count
+        with self._changed:
+            return max(0, stored + len(self._waiting) - len(self._receipts) - len(self._gone))
+
+    @property
+    def unsent(self) -> int:
+        """Of these, those that are not on their way to the broker."""
+        return max(0, len(self) - len(self._in_flight))
+
+    def stats(self) -> SpoolStats:
+        """How it stands (any thread)."""
+        disk = self._disk
+        return SpoolStats(
+            trouble="" if disk is None else disk.trouble,
+            depth=len(self),
+            stored=0 if disk is None else disk.count,
+            unsaved=self._unsaved,
+            dropped=dict(self._dropped),
+            quarantined=self._quarantined,
+            set_aside=0 if disk is None else disk.set_aside,
+            oldest_s=0.0 if disk is None else round(disk.oldest_s, 1),
+        )
+
+    def begin(self) -> None:
+        """A connection begins (publisher): send again whatever the last one, or the broker, may have lost."""
+        with self._changed:
+            self._gate.begin()
+            self._in_flight.clear()
+            self._receipts.clear()
+            self._rescan = True
+            self._began_at = time.monotonic()
+
+    def take(self, limit: int, heard_at: float) -> List[Message]:
+        """Up to *limit* events to be sent now, in order (publisher); each comes back as a receipt, or after begin().
+
+        :param heard_at: when the broker gave its last sign of life (monotonic seconds).
+        """
+        now = time.monotonic()
+        position = self._look_up(now, heard_at)
+        taken: List[Message] = []
+        looked, step = 0, limit
+        while now >= self._began_at + self._settle_s and len(taken) < limit and looked < _LOOK:
+            rows = [] if self._disk is None else self._disk.read(position, step)
+            with self._changed:
+                self._bad.update(seq for seq, event in rows if event is None)
+                if self._bad or (self._disk is not None and self._disk.is_damaged):
+                    self._changed.notify()
+                self._choose((event for _, event in rows if event is not None), limit, now, taken)
+                if len(rows) < step:
+                    if self._is_memory_all(now):
+                        self._choose(self._waiting.values(), limit, now, taken)
+                    break
+            position, looked, step = rows[-1][0], looked + len(rows), 2 * step
+        return taken
+
+    def receipt(self, event: Message, reason: str) -> None:
+        """What the broker said to *event* (publisher): "" when it took it, else its reason not to."""
+        now = time.monotonic()
+        with self._changed:
+            self._in_flight.discard(event.seq)
+            if reason in _HOPELESS:
+                self._dropped["refused"] += 1
+                self._discard([event.seq], now)
+            elif reason:
+                self._gate.refused(event.topic, event.seq, now)
+            else:
+                self._receipts[event.seq] = now
+            if not reason or reason in _HOPELESS:
+                self._gate.taken(event.topic)
+
+    def run(self) -> None:
+        """Store what is put and delete what is done, until finish() (storing thread)."""
+        while self._wait_for_work():
+            if not self.store() and self._closing:
+                break
+        if self._waiting and self._disk is not None:
+            _log.warning("%d events could not be stored and end with this process", len(self._waiting))
+
+    def store(self) -> bool:
+        """Make one commit of what there is (storing thread); False: the disk is in trouble."""
+        disk = self._disk
+        if disk is None:
+            return True
+        had_trouble, set_aside = disk.trouble, disk.set_aside
+        with self._changed:
+            batch = self._next_batch()
+            gone, bad, spare = set(self._gone), set(self._bad), list(self._receipts)
+            self._committing_since = time.monotonic()
+        written = disk.write(batch, gone, bad, spare)
+        expired = self._expire(disk)
+        with self._changed:
+            self._committing_since = math.inf
+            if had_trouble or written is None:
+                self._count_unsaved()
+            if written is not None:
+                self._settle(batch, gone, bad, spare if written.spare_went else ())
+                self._quarantined += written.quarantined
+                self._count_dropped(full=written.shed, age=expired)
+            self._rescan |= bool(had_trouble) or disk.set_aside != set_aside
+        self.on_ready()
+        return written is not None
+
+    def finish(self) -> None:
+        """Let run() store what is left and return."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """When both threads are done; idempotent."""
+        if self._disk is not None:
+            self._disk.close()
+
+    def _look_up(self, now: float, heard_at: float) -> int:
+        """Note what has changed since the last take(); the number behind which to look for events."""
+        with self._changed:
+            delivered = takewhile(lambda item: item[1] + self._replay_s <= heard_at, self._receipts.items())
+            self._discard([seq for seq, _ in delivered], now)
+            resume = self._gate.resume_from(now)
+            if resume:
+                self._cursor = min(self._cursor, resume - 1)
+            if self._rescan:
+                self._cursor, self._rescan = 0, False
+            return self._cursor
+
+    def _discard(self, numbers: List[int], now: float) -> None:
+        """These events need not be kept any more."""
+        for seq in numbers:
+            self._receipts.pop(seq, None)
+            if self._disk is None:
+                self._waiting.pop(seq, None)
+        if numbers and self._disk is not None:
+            if not self._gone:
+                self._delete_at = now + _GATHER_S
+                self._changed.notify()
+            self._gone.update(numbers)
+
+    def _choose(self, events: Iterable[Message], limit: int, now: float, taken: List[Message]) -> None:
+        """Add to *taken* those *events* beyond the cursor that are to be sent now."""
+        for event in events:
+            seq = event.seq
+            if seq <= self._cursor:
+                continue
+            if len(taken) >= limit:
+                break
+            self._cursor = seq
+            if seq in self._in_flight or seq in self._receipts or seq in self._gone:
+                continue
+            if self._gate.admits(event.topic, seq, now):
+                self._in_flight.add(seq)
+                taken.append(event)
+
+    def _is_memory_all(self, now: float) -> bool:
+        """Whether events have to be sent without having been stored."""
+        return self._disk is None or bool(self._disk.trouble) or now - self._committing_since > _STALLED_S
+
+    def _make_room(self) -> None:
+        """Drop the oldest of the lowest priority out of memory."""
+        self._forget_sent()
+        excess = len(self._waiting) - _MOST_WAITING
+        if excess > 0:
+            count = excess + _DROPPED_TOGETHER
+            for event in heapq.nsmallest(count, self._waiting.values(), key=lambda event: (event.priority, event.seq)):
+                del self._waiting[event.seq]
+            self._dropped["memory"] += count
+
+    def _forget_sent(self) -> None:
+        """What was sent out of memory needs no storing any more."""
+        for seq in [seq for seq in self._waiting if seq in self._receipts or seq in self._gone]:
+            del self._waiting[seq]
+            self._receipts.pop(seq, None)
+            self._gone.discard(seq)
+
+    def _wait_for_work(self) -> bool:
+        """False: there is none left, and none will come."""
+        with self._changed:
+            while True:
+                wait_s = self._idle_s()
+                if wait_s <= 0 or (self._closing and (self._waiting or self._gone)):
+                    return True
+                if self._closing:
+                    return False
+                self._changed.wait(None if math.isinf(wait_s) else wait_s)
+
+    def _idle_s(self) -> float:
+        """Seconds until there is something to do for the storing thread."""
+        disk, now = self._disk, time.monotonic()
+        if disk is None:
+            return math.inf
+        if disk.trouble:
+            return disk.retry_s
+        if self._waiting or self._bad or disk.is_damaged or len(self._gone) >= _BATCH:
+            return 0.0
+        deletion_s = self._delete_at - now if self._gone else math.inf
+        return min(deletion_s, self._expire_at - now if disk.count else math.inf)
+
+    def _next_batch(self) -> List[Message]:
+        self._forget_sent()
+        batch: List[Message] = []
+        size = 0
+        for event in self._waiting.values():
+            size += len(event.payload)
+            if len(batch) >= _BATCH or (batch and size > _BATCH_BYTES):
+                break
+            batch.append(event)
+        return batch
+
+    def _settle(self, stored: List[Message], gone: Set[int], bad: Set[int], spared: Iterable[int]) -> None:
+        """What a commit has done."""
+        for event in stored:
+            self._waiting.pop(event.seq, None)
+        for seq in spared:
+            self._receipts.pop(seq, None)
+        self._gone -= gone
+        self._bad -= bad
+
+    def _count_dropped(self, **counts: int) -> None:
+        self._dropped.update({reason: count for reason, count in counts.items() if count})
+
+    def _expire(self, disk: EventDisk) -> int:
+        now = time.monotonic()
+        if now < self._expire_at:
+            return 0
+        self._expire_at = now + _EXPIRE_S
+        return disk.expire()
+
+    def _count_unsaved(self) -> None:
+        fresh = [seq for seq in self._waiting if seq > self._unsaved_up_to]
+        self._unsaved += len(fresh)
+        self._unsaved_up_to = max(fresh, default=self._unsaved_up_to)

@@ -1,0 +1,274 @@
+"""Disks that fill up, vanish and rot: nothing raises, nothing wrong is read, and it heals by itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List
+
+import pytest
+
+import daemon.event_disk
+from daemon.event_disk import DiskOptions, EventDisk
+from daemon.event_store import EventStore
+from daemon.mqtt_message import Message
+from tests.parts.events import event
+from tests.parts.publishing import warnings_of
+
+ROOT = Path(__file__).parents[2]
+GIVEN: Dict[int, Message] = {seq: event(seq, f"sightd/box/c{seq % 4}/events", size=seq % 700) for seq in range(1, 301)}
+#: Fills a disk of a megabyte, which it is given as its first argument, and makes room again.
+FULL_DISK = """
+import sys
+from pathlib import Path
+from daemon.event_disk import DiskOptions, EventDisk
+from tests.parts.events import event
+
+folder = Path(sys.argv[1])
+disk = EventDisk(DiskOptions(folder / "outbox", max_bytes=64 << 20))
+stored, seq = [], 0
+while not disk.trouble:
+    seq += 1
+    if disk.write([event(seq, size=5000)]) is not None:
+        stored.append(seq)
+print("full:", disk.trouble, file=sys.stderr)
+assert "full" in disk.trouble
+assert [number for number, found in disk.read(0, 10_000) if found] == stored, "what is there can be read"
+assert disk.count == len(stored)
+assert disk.write([event(seq, size=5000)]) is None
+assert disk.trouble, "and said so"
+(folder / "ballast").unlink()
+assert disk.write([event(seq + 1)]) is not None
+assert not disk.trouble
+assert disk.read(seq, 10) == [(seq + 1, event(seq + 1))]
+disk.close()
+again = EventDisk(DiskOptions(folder / "outbox"))
+assert again.high_water == seq + 1
+again.close()
+print("healed")
+"""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[EventDisk]:
+    opened = EventDisk(DiskOptions(tmp_path / "outbox"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> List[Path]:
+    """Two folders that a killed process left: all in the log, and all in the database but a little."""
+    found = []
+    for name, log_pages in (("log", 100_000), ("database", 1)):
+        folder = tmp_path_factory.mktemp("spool") / name
+        folder.mkdir()
+        store = EventStore(folder / "events.db", 10_000, 16 << 20)
+        store._connection.execute(f"PRAGMA wal_autocheckpoint = {log_pages}")
+        for first in range(1, 301, 10):
+            store.write([GIVEN[seq] for seq in range(first, first + 10)], now_ms=1)
+        image = folder.with_name(f"{name}-image")
+        image.mkdir()
+        for file in folder.glob("events.db*"):
+            if not file.name.endswith("-shm"):
+                shutil.copy(file, image)
+        store.close()
+        found.append(image)
+    return found
+
+
+def read_all(disk: EventDisk) -> List[Message]:
+    """What the publisher would send, damaged rows moved away as the storing thread does it."""
+    found: List[Message] = []
+    position, stuck = 0, 0
+    while stuck < 3:
+        rows = disk.read(position, 50)
+        bad = [seq for seq, message in rows if message is None]
+        if bad or disk.is_damaged:
+            assert disk.write((), (), bad) is not None
+            position = 0 if disk.set_aside and not found else position
+        found += [message for _, message in rows if message is not None]
+        position = max([position, *(message.seq for message in found)])
+        stuck = 0 if any(message for _, message in rows) else stuck + 1
+    return found
+
+
+def one_bit(content: bytearray, chance: random.Random) -> None:
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+
+
+def many_bits(content: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice((10, 100, 1000))):
+        one_bit(content, chance)
+
+
+def head_bits(content: bytearray, chance: random.Random) -> None:
+    content[chance.randrange(min(100, len(content)))] ^= 1 << chance.randrange(8)
+
+
+def lost_page(content: bytearray, chance: random.Random) -> None:
+    start = chance.randrange(0, len(content), 4096)
+    content[start : start + 4096] = bytes(len(content[start : start + 4096]))
+
+
+def swapped_pages(content: bytearray, chance: random.Random) -> None:
+    first, second = chance.randrange(0, len(content), 4096), chance.randrange(0, len(content), 4096)
+    if max(first, second) + 4096 <= len(content):
+        one, other = content[first : first + 4096], content[second : second + 4096]
+        content[first : first + 4096], content[second : second + 4096] = other, one
+
+
+def noise(content: bytearray, chance: random.Random) -> None:
+    start = chance.randrange(len(content))
+    content[start : start + 5000] = chance.getrandbits(8 * 5000).to_bytes(5000, "big")[: len(content) - start]
+
+
+def cut(content: bytearray, chance: random.Random) -> None:
+    del content[chance.randrange(len(content)) :]
+
+
+DAMAGES: List[Callable[[bytearray, random.Random], None]] = [
+    *(one_bit, many_bits, head_bits, lost_page, swapped_pages, noise, cut)
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: str(damage.__name__))
+def test_of_a_damaged_spool_nothing_wrong_is_read_and_it_goes_on(
+    images: List[Path], tmp_path: Path, damage: Callable[[bytearray, random.Random], None]
+) -> None:
+    """48 of each kind: 336 damaged spools in all, the same ones in each run."""
+    saved = 0
+    for number in range(48):
+        chance = random.Random(f"{damage.__name__} {number}")
+        folder = shutil.copytree(images[number % 2], tmp_path / str(number))
+        file = chance.choice([path for path in sorted(folder.iterdir()) if path.stat().st_size])
+        content = bytearray(file.read_bytes())
+        damage(content, chance)
+        file.write_bytes(content)
+        disk = EventDisk(DiskOptions(folder))
+        found = read_all(disk)
+        assert [message for message in found if GIVEN.get(message.seq) != message] == [], (number, file.name)
+        numbers = [message.seq for message in found]
+        assert numbers == sorted(set(numbers)), (number, file.name)
+        fresh = event(max(disk.high_water, *GIVEN, *numbers) + 1)
+        assert disk.write([fresh]) is not None, (number, file.name, disk.trouble)
+        assert read_all(disk)[-1] == fresh, (number, file.name)
+        disk.close()
+        saved += len(numbers)
+        shutil.rmtree(folder)
+    assert saved > 48 * 300 / 10, "most of it is not lost by a little damage"
+
+
+def test_a_file_that_is_no_database_is_set_aside_and_few_of_them_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 5):
+        (tmp_path / "events.db").write_bytes(b"no database at all, but long enough " * 1000)
+        disk = EventDisk(DiskOptions(tmp_path))
+        assert disk.trouble == ""
+        assert disk.set_aside == 1
+        assert disk.high_water > 1_000_000_000_000, "a number that nobody can have been given before"
+        assert disk.write([event(disk.high_water + 1)]) is not None
+        disk.close()
+        assert len(list(tmp_path.glob("damaged-*.db"))) == min(number, 2)
+    assert "was damaged (file is not a database): 0 events were saved" in caplog.text
+
+
+def test_what_can_still_be_read_of_a_damaged_file_is_not_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "outbox"
+    store = EventStore(_made(folder) / "events.db", 10_000, 16 << 20)
+    store.write(list(GIVEN.values()), now_ms=1)
+    page = store._connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_by_priority'").fetchone()
+    store.close()
+    content = bytearray((folder / "events.db").read_bytes())
+    content[4096 * (page[0] - 1) : 4096 * page[0]] = b"\xff" * 4096
+    (folder / "events.db").write_bytes(content)
+    disk = EventDisk(DiskOptions(folder))
+    disk.write(())
+    assert disk.set_aside == 1
+    assert disk.salvaged == 300
+    assert [message.seq for message in read_all(disk)] == list(range(1, 301))
+    assert disk.high_water == 300 or disk.high_water > 1_000_000_000_000
+    disk.close()
+
+
+def test_a_removed_file_is_begun_anew(disk: EventDisk, tmp_path: Path) -> None:
+    disk.write([event(1)])
+    for path in (tmp_path / "outbox").glob("events.db*"):
+        path.unlink()
+    assert disk.write([event(2)]) is not None
+    assert disk.read(0, 10)[-1] == (2, event(2))
+
+
+def test_two_processes_never_share_a_folder(
+    disk: EventDisk, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = EventDisk(DiskOptions(tmp_path / "outbox"))
+    assert "another sightd uses it" in second.trouble
+    assert second.write([event(1)]) is None
+    assert len(warnings_of(caplog)) == 1, "it is told once"
+    disk.close()
+    assert second.write([event(1)]) is not None
+    assert second.trouble == ""
+    second.close()
+
+
+def test_a_folder_that_can_not_be_made_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "state").write_text("a file where the folder should be")
+    disk = EventDisk(DiskOptions(tmp_path / "state" / "outbox"))
+    assert disk.trouble
+    assert disk.read(0, 10) == []
+    assert disk.write([event(1)]) is None
+    (tmp_path / "state").unlink()
+    assert disk.write([event(1)]) is not None
+    assert disk.read(0, 10) == [(1, event(1))]
+    disk.close()
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == [
+        "events are kept in memory only",
+        f"events are stored in {tmp_path / 'state' / 'outbox'} again",
+    ]
+
+
+def test_ages_do_not_follow_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
+    disk.write([event(1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(daemon.event_disk.time, "time", lambda: 4e9)
+        assert disk.expire() == 0
+        assert disk.oldest_s < 60
+    disk.close()
+    monkeypatch.setattr(daemon.event_disk.time, "time", lambda: 4e9)
+    later = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
+    assert later.oldest_s > 1e9
+    assert later.expire() == 1
+    later.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_survived_and_used_again_when_there_is_room(tmp_path: Path) -> None:
+    script = (
+        f"mount -t tmpfs -o size=1m none {tmp_path} && head -c 500000 /dev/zero > {tmp_path}/ballast && "
+        f'"$0" -c "$1" {tmp_path}'
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, sys.executable, FULL_DISK],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mounts here: {done.stderr.strip()}")
+    assert done.stdout == "healed\n", done.stderr
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
