@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from functools import partial
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from sightd.types import Detections, Frame
 
@@ -15,10 +15,14 @@ from .events import Events
 from .messages import EventMessage, TrackedObject, encode, encode_detections
 from .outbox import Message, Outbox
 from .plan import Plan
+from .presence import Presence
 from .rules import Rule
 from .topics import Topics
 
 __all__ = ["Reporter"]
+
+#: An event's type -> by how many more objects there are.
+_CHANGE = {"new": 1, "update": 0, "end": -1}
 
 
 class Reporter:
@@ -43,6 +47,8 @@ class Reporter:
         self._track_ids = itertools.count(1)
         #: By camera.
         self._events: Dict[str, Events] = {}
+        self._presence = Presence(topics, outbox)
+        self._followed: Optional[Plan] = None
 
     def __call__(self, inferred: Inferred, found: List[Detections]) -> None:
         rules = self._plan().rules
@@ -55,13 +61,18 @@ class Reporter:
 
     def look_round(self) -> None:
         """End the events of cameras that are silent, gone, or looked at by another model; every second or so."""
-        rules = self._plan().rules
+        plan = self._plan()
+        rules = plan.rules
         for camera, events in list(self._events.items()):
             rule = rules.get(camera)
             if rule is None or rule.bundle != events.bundle:
                 self._events.pop(camera).close()
             else:
                 events.expire(time.monotonic() - rule.events.lost_after_s)
+        if plan is not self._followed:
+            self._followed = plan
+            told = {camera: rule for camera, rule in rules.items() if rule.events.enabled}
+            self._presence.follow({camera: rule.reported(self._labels[rule.bundle]) for camera, rule in told.items()})
 
     def close(self) -> None:
         """End all events: nothing follows."""
@@ -97,6 +108,7 @@ class Reporter:
 
     def _tell(self, topic: str, kind: str, before: TrackedObject, after: TrackedObject) -> None:
         """Put an event; where room is short an update is the first to go."""
+        self._presence.count(after.camera, after.label, _CHANGE[kind])
         seq = self._outbox.next_seq()
         payload = encode(EventMessage(kind, seq, self._boot_id, before, after))
         self._outbox.put(Message(topic, payload, seq=seq, priority=int(kind != "update")))

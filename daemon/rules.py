@@ -72,6 +72,10 @@ class Rule:
         """The lowest score that is of use to the camera's tracker."""
         return self.min_score * _TRACKED_SHARE
 
+    def reported(self, labels: Sequence[str]) -> List[str]:
+        """Those of its model's *labels* that this camera reports."""
+        return [label for index, label in enumerate(labels) if self.classes is None or index in self.classes]
+
     def applied(self, found: Detections) -> Detections:
         """Those of *found* that this camera reports."""
         return self._kept(found, self.min_score)

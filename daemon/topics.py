@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from sightd.errors import ConfigError
 
-__all__ = ["RESERVED", "Topics"]
+__all__ = ["RESERVED", "Topics", "slug"]
 
 #: Topics beside the cameras' own; no camera may be named like one.
 RESERVED = frozenset({"available", "config", "info", "stats"})
@@ -37,11 +39,20 @@ class Topics:
         """What came, changed and went in the view of *camera*."""
         return self._of_camera(camera, "events")
 
+    def objects(self, camera: str, label: str) -> str:
+        """How many objects of *label* are in the view of *camera*."""
+        return self._of_camera(camera, f"objects/{slug(label)}")
+
     def _of_camera(self, camera: str, leaf: str) -> str:
         if camera in RESERVED:
             raise ConfigError(f"camera name {camera!r} is reserved for a topic of sightd: choose another")
         _check_level(camera, f"camera name {camera!r}")
         return f"{self.prefix}/{camera}/{leaf}"
+
+
+def slug(label: str) -> str:
+    """*label* as a level of a topic: small letters and digits, anything else between them as one "_"."""
+    return re.sub(r"[\W_]+", "_", label.lower()).strip("_") or "other"
 
 
 def _check_level(level: str, where: str) -> None:

@@ -283,6 +283,7 @@ def test_the_documents_addresses_are_our_topics() -> None:
         "status": topics.status("{camera}"),
         "detections": topics.detections("{camera}"),
         "events": topics.events("{camera}"),
+        "objects": topics.objects("{camera}", "label").replace("/label", "/{label}"),
     }
 
 

@@ -12,6 +12,7 @@ from daemon.batches import Inferred
 from daemon.counters import Counters
 from daemon.outbox import Message, Outbox
 from daemon.plan import Plan
+from daemon.presence import Presence
 from daemon.reports import Reporter
 from daemon.rules import EventRule, Rule
 from daemon.topics import Topics
@@ -93,6 +94,7 @@ class Reports:
     def __init__(self) -> None:
         self.rules = {"yard": _rule("m"), "gate": _rule("m")}
         self.outbox = Recording()
+        self.broker: Dict[str, bytes] = {}  # what it has kept
         labels = {"m": LABELS, "other": LABELS}
         self.reporter = Reporter(lambda: Plan({}, self.rules, {}), labels, Topics("p"), self.outbox, Counters(), "boot")
 
@@ -112,6 +114,11 @@ class Reports:
             for message, event in zip(taken, events)
         )
         return events
+
+    def numbers(self) -> Dict[str, int]:
+        """What a broker has by now."""
+        self.broker.update({message.topic: message.payload for message in self.outbox.take(1000) if message.retain})
+        return {topic: int(payload) for topic, payload in self.broker.items() if payload}
 
     def kinds(self) -> List[str]:
         return [f"{event['type']} {event['after']['camera']} {event['after']['label']}" for event in self.events()]
@@ -181,3 +188,42 @@ def test_a_rule_that_changes_holds_for_the_objects_that_are_there(reports: Repor
     reports.rules["yard"] = replace(reports.rules["yard"], classes=frozenset({0}))
     reports.see("yard", frames=1, ago_s=-2.5)
     assert reports.kinds() == ["new yard person", "new yard car", "end yard person", "end yard car"]
+
+
+def test_the_numbers_follow_what_comes_and_goes(reports: Reports) -> None:
+    zero = {f"p/{camera}/objects/{label}": 0 for camera in ("yard", "gate") for label in LABELS}
+    reports.reporter.look_round()
+    assert reports.numbers() == zero
+    reports.see("yard")
+    assert reports.numbers() == {**zero, "p/yard/objects/person": 1, "p/yard/objects/car": 1}
+    reports.reporter.close()
+    assert reports.numbers() == zero
+
+
+def test_the_numbers_of_a_camera_and_a_label_that_are_taken_out_are_taken_back(reports: Reports) -> None:
+    reports.reporter.look_round()
+    reports.see("yard", "gate")
+    reports.rules = {"gate": replace(reports.rules["gate"], classes=frozenset({1}))}
+    reports.reporter.look_round()
+    assert reports.numbers() == {"p/gate/objects/car": 1}
+    reports.rules["gate"] = replace(reports.rules["gate"], events=EventRule(enabled=False))
+    reports.see("gate", frames=1)
+    reports.reporter.look_round()
+    assert reports.numbers() == {}
+
+
+def test_what_came_before_the_first_round_is_counted(reports: Reports) -> None:
+    reports.see("yard")
+    assert reports.numbers() == {}
+    reports.reporter.look_round()
+    assert reports.numbers()["p/yard/objects/person"] == 1
+
+
+def test_labels_that_are_written_alike_are_counted_together() -> None:
+    outbox = Outbox()
+    presence = Presence(Topics("p"), outbox)
+    presence.follow({"gate": ["red car", "Red-Car"]})
+    presence.count("gate", "red car", 1)
+    presence.count("gate", "Red-Car", 1)
+    assert [(message.topic, message.payload) for message in outbox.take(10)] == [("p/gate/objects/red_car", b"2")]
+    outbox.close()

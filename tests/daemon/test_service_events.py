@@ -62,13 +62,15 @@ def events(seen: Collector, camera: str = "+") -> List[EventMessage]:
 def test_each_object_that_comes_and_goes_has_one_new_and_one_end(broker: Broker, folder: Path) -> None:
     with collect(broker, "sightd/box/#") as seen, running_daemon(folder, config(broker, loop=False)) as daemon:
         seen.wait_until(lambda c: all(said(c, name)[-2:] == [b"online", b"offline"] for name in SEEDS), 60)
-        seen.wait_until(lambda c: len(open_events(c)) == 0, 20)  # their cameras are silent
+        seen.wait_until(lambda c: len(open_events(c)) == 0 and set(numbers(c).values()) == {b"0"}, 20)  # all are silent
         assert daemon.stop() == 0
     assert sorted(event.seq for event in events(seen)) == list(range(1, len(events(seen)) + 1))
     assert {message.qos for message in seen.messages if message.topic.endswith("/events")} == {1}
+    assert any(message.payload == b"2" for message in seen.messages if "/objects/" in message.topic)
+    assert len(numbers(seen)) == len(SEEDS) * len(LABELS)
     for name in SEEDS:
-        numbers = [event.seq for event in events(seen, name)]
-        assert numbers == sorted(numbers)
+        order = [event.seq for event in events(seen, name)]
+        assert order == sorted(order)
         assert_lives(events(seen, name))
         tracks = tracks_of_objects(published(seen, name), read_truth(folder / f"{name}.avi"))
         told = {event.after.track_id: event.after for event in events(seen, name) if event.type == "end"}
@@ -91,6 +93,7 @@ def test_a_stop_ends_what_is_there_and_a_kill_can_be_told_by_the_boot_id(broker:
             stats = msgspec.json.decode(seen.newest["sightd/box/stats"], type=StatsMessage)
             assert daemon.stop() == 0
         seen.wait_for("sightd/box/available", b"stopped")
+        seen.wait_until(lambda c: set(numbers(c).values()) == {b"0"}, 5)
     left = open_events(seen)
     assert killed <= left, "nobody could end them, and what was stored of the rest has come since"
     boots = list({event.boot_id: None for event in events(seen)})
@@ -118,6 +121,11 @@ def test_a_camera_that_is_taken_out_and_events_that_are_disabled_end_what_is_the
 def said(seen: Collector, camera: str) -> List[bytes]:
     """The words of its status."""
     return [message.payload for message in seen.messages if message.topic == f"sightd/box/{camera}/status"]
+
+
+def numbers(seen: Collector) -> Dict[str, bytes]:
+    """How many objects there are, by topic."""
+    return {topic: payload for topic, payload in seen.newest.items() if "/objects/" in topic}
 
 
 def open_events(seen: Collector, camera: str = "+") -> Set[str]:
