@@ -42,6 +42,8 @@ TRACK = np.dtype(
     ]
 )
 
+#: Tracks that are remembered beside those of the last frame, about.
+_MOST = 500
 #: A row as bytes: copying them at once is several times faster than NumPy's way, field by field.
 _RAW = np.dtype((np.void, TRACK.itemsize))
 #: Boxes are compared with their sides this much longer at either end, in shares of the side: what moves by its own
@@ -68,8 +70,11 @@ class Tracker:
     def forget(self, before: float) -> NDArray[Any]:
         """Drop and return the tracks that were last seen before then (monotonic seconds).
 
-        Called before :meth:`update`, so that after a gap of the camera nothing goes on with a track of before.
+        Called before :meth:`update`, so that after a gap of the camera nothing goes on with a track of before. Of very
+        many those are dropped earlier that were not seen for longest: a storm of false boxes costs no more than that.
         """
+        if len(self.tracks) > _MOST:
+            before = max(before, float(np.sort(self.tracks["seen_at"])[-_MOST]))
         lost = self.tracks["seen_at"] < before
         forgotten = self.tracks[lost]
         if len(forgotten):

@@ -142,6 +142,15 @@ def test_hundreds_are_followed_at_once() -> None:
         assert ids == list(range(1, 401))
 
 
+def test_a_storm_of_false_boxes_is_forgotten_early_and_who_is_there_is_not() -> None:
+    random, tracker = np.random.default_rng(2), new_tracker()
+    for k in range(60):
+        noise = [(*random.uniform((100, 100), (1900, 1000)), 9, 9) for _ in range(99)]
+        tracker.forget(0.1 * k - 60.0)
+        assert len(tracker.tracks) <= 600
+        assert tracker.update(found([(40, 40, 60, 60), *noise]), 0.1 * k, MIN_SCORE)[0] == 1
+
+
 def test_trackers_of_several_cameras_share_no_id_and_nothing_else() -> None:
     ids, there = itertools.count(1), found([(100, 100, 40, 40)])
     one, other = Tracker(ids), Tracker(ids)
