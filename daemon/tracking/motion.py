@@ -1,6 +1,6 @@
 """Where tracks are expected: a Kalman filter of constant velocity, for all tracks of a camera by column.
 
-The state of a track is its centre and the centre's velocity; its size is the one last seen. The noise is the same along
+The state of a track is its centre and the centre's velocity; its sides are those last seen. The noise is the same along
 both axes and in proportion to the size, so one covariance in units of the size serves both, and depends on the times of
 the observations alone. The acceleration is white noise, as in Bar-Shalom, Li and Kirubarajan, Estimation with
 Applications to Tracking and Navigation (2001), 6.2.2: so a step may take as long as it likes, and a camera that drops
@@ -19,6 +19,7 @@ __all__ = ["MOTION", "observe", "predict", "start"]
 #: Fields of a structured array that the functions here read and write: pixels, seconds, variances in object sizes.
 MOTION = [
     ("centre", np.float64, 2),
+    ("sides", np.float64, 2),
     ("velocity", np.float64, 2),
     ("variance", np.float64),
     ("covariance", np.float64),
@@ -36,9 +37,9 @@ _ACCELERATION = 0.3
 Tracks = NDArray[Any]
 
 
-def start(tracks: Tracks, centres: NDArray[np.float64]) -> None:
-    """Tracks that were just seen for the first time, at *centres* [N, 2]."""
-    tracks["centre"], tracks["velocity"] = centres, 0.0
+def start(tracks: Tracks, centres: NDArray[np.float64], sides: NDArray[np.float64]) -> None:
+    """Tracks that were just seen for the first time, at *centres* [N, 2] with *sides* [N, 2]."""
+    tracks["centre"], tracks["sides"], tracks["velocity"] = centres, sides, 0.0
     tracks["variance"], tracks["covariance"], tracks["velocity_variance"] = _NOISE, 0.0, _UNKNOWN
 
 
@@ -52,8 +53,9 @@ def predict(tracks: Tracks, seconds: float) -> None:
     tracks["velocity_variance"] += _ACCELERATION * seconds
 
 
-def observe(tracks: Tracks, centres: NDArray[np.float64]) -> None:
-    """Correct those that were seen at *centres* [N, 2], in place; *tracks* is therefore no copy."""
+def observe(tracks: Tracks, centres: NDArray[np.float64], sides: NDArray[np.float64]) -> None:
+    """Correct tracks that were seen again, likewise, in place."""
+    tracks["sides"] = sides
     total = tracks["variance"] + _NOISE
     gain, velocity_gain = tracks["variance"] / total, tracks["covariance"] / total
     surprise = centres - tracks["centre"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["STILLNESS", "observe", "start"]
 
-#: Fields of a structured array that the functions here read and write, beside those of MOTION and "box".
+#: Fields of a structured array that the functions here read and write, beside those of MOTION.
 STILLNESS = [
     #: The centre where it last stood (pixels), and since when (monotonic seconds).
     ("anchor", np.float64, 2),
@@ -37,8 +37,7 @@ def start(tracks: NDArray[Any], at: float) -> None:
 
 def observe(tracks: NDArray[Any], at: float) -> None:
     """Tracks that were just seen again, in place."""
-    sides = tracks["box"][:, 2:] - tracks["box"][:, :2]
-    moved = np.asarray((np.abs(tracks["centre"] - tracks["anchor"]) > _MOVED * sides).any(axis=1))
+    moved = np.asarray((np.abs(tracks["centre"] - tracks["anchor"]) > _MOVED * tracks["sides"]).any(axis=1))
     tracks["motionless_count"] += 1
     if moved.any():
         tracks["position_changes"] += moved & tracks["stationary"]

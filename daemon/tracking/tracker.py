@@ -25,11 +25,10 @@ TRACK = np.dtype(
     [
         ("id", np.int64),
         ("class_id", np.int32),
-        #: How often it was seen with a score that the camera reports, and when first and last.
+        #: How often it was seen with a score that the camera reports, when first, when last, and as what then.
         ("hits", np.int32),
         ("first_at", np.float64),
         ("seen_at", np.float64),
-        #: As it was last seen.
         ("box", np.float64, 4),
         ("score", np.float32),
         ("top_score", np.float32),
@@ -110,15 +109,15 @@ class Tracker:
         """Match *which* of the detections with the tracks of *rows*; those of the rows that were."""
         if not len(which) or not len(rows):
             return rows[:0]
-        box, centre = self.tracks["box"][rows], self.tracks["centre"][rows]
-        similarity = overlaps(_around(centre, box[:, 2:] - box[:, :2]), _around(seen.centres[which], seen.sides[which]))
+        expected = _around(self.tracks["centre"][rows], self.tracks["sides"][rows])
+        similarity = overlaps(expected, _around(seen.centres[which], seen.sides[which]))
         similarity *= self.tracks["class_id"][rows][:, None] == seen.classes[which]
         own, theirs = best_pairs(similarity, _LEAST if reported else _LEAST_LOW)
         rows, which = rows[own], which[theirs]
         tracks = self.tracks.take(rows)
-        tracks["box"], tracks["score"] = seen.boxes[which], seen.scores[which]
-        motion.observe(tracks, seen.centres[which])
+        motion.observe(tracks, seen.centres[which], seen.sides[which])
         if reported:
+            tracks["box"], tracks["score"] = seen.boxes[which], seen.scores[which]
             tracks["hits"] += 1
             tracks["seen_at"] = self._at
             tracks["top_score"] = np.maximum(tracks["top_score"], tracks["score"])
@@ -135,7 +134,7 @@ class Tracker:
         tracks["score"] = tracks["top_score"] = seen.scores[which]
         tracks["hits"] = 1
         tracks["first_at"] = tracks["seen_at"] = self._at
-        motion.start(tracks, seen.centres[which])
+        motion.start(tracks, seen.centres[which], seen.sides[which])
         stillness.start(tracks, self._at)
         self.tracks = np.concatenate([self.tracks, tracks])
 

@@ -106,9 +106,11 @@ def test_what_scores_too_low_to_be_reported_is_no_event_and_does_not_prolong_one
     camera.see(thing(10, 0.2), frames=20)
     assert camera.kinds == []
     camera.see(thing(10, 0.8), frames=10)
-    camera.see(thing(10, 0.2), frames=25)
+    camera.see(thing(15, 0.2), frames=25)
     assert (camera.kinds[0], camera.kinds[-1]) == ("new", "end")
-    assert camera.told[-1][2].top_score == 0.8
+    end = camera.told[-1][2]
+    assert (end.score, end.box[0]) == (0.8, 10), "as it was last reported, which is when it was last seen"
+    assert end.end_time == pytest.approx(BEGAN + 2.9, abs=1e-3)
 
 
 def test_an_update_tells_when_it_stands_and_when_it_moves_on() -> None:
