@@ -38,6 +38,8 @@ _GATHER_S = 1.0
 _EXPIRE_S = 60.0
 #: A connection begins without events for so long, in seconds, while subscribers that lost the same broker come back.
 _SETTLE_S = 2.0
+#: An event that nobody was subscribed to is sent again after so long, in seconds.
+_UNHEARD_PAUSE_S = 0.25
 #: Rows that one take() looks at, about.
 _LOOK = 500
 #: The broker's reasons that are about the message itself: trying again would not help.
@@ -195,6 +197,19 @@ class EventSpool:
                 self._receipts[event.seq] = now
             if not reason or reason in _HOPELESS:
                 self._gate.taken(event.topic)
+
+    def unheard(self, event: Message) -> None:
+        """The broker took *event*, but had no subscriber for it (publisher).
+
+        At the beginning of a connection it is sent again soon: who lost the same broker may need longer to come back.
+        """
+        now = time.monotonic()
+        if now > self._began_at + self._replay_s:
+            self.receipt(event, "")
+            return
+        with self._changed:
+            self._in_flight.discard(event.seq)
+            self._gate.refused(event.topic, event.seq, now, _UNHEARD_PAUSE_S)
 
     def run(self) -> None:
         """Store what is put and delete what is done, until finish() (storing thread)."""

@@ -28,6 +28,7 @@ __all__ = [
     "CalibrationStats",
     "CameraStats",
     "ClassifierStats",
+    "CommandStats",
     "ConfigMessage",
     "DetectedObject",
     "DetectionsMessage",
@@ -37,6 +38,7 @@ __all__ = [
     "InfoMessage",
     "LatencyMs",
     "ModelInfo",
+    "OutboxStats",
     "PublisherStats",
     "QueueStats",
     "StatsMessage",
@@ -238,22 +240,55 @@ class ClassifierStats(msgspec.Struct, frozen=True):
 
 
 class QueueStats(msgspec.Struct, frozen=True):
-    """The outbox: messages waiting now, messages dropped because it was full."""
+    """Messages that wait now, events among them; messages of streams dropped because they were too many."""
 
     depth: int
     dropped: int
+
+
+class OutboxStats(msgspec.Struct, frozen=True):
+    """The events on their way to the broker; see :class:`daemon.event_spool.SpoolStats`."""
+
+    #: Why they are not stored, but kept in memory; "" while they are stored.
+    trouble: str
+    depth: int
+    stored: int
+    unsaved: int
+    dropped: Dict[str, int]
+    quarantined: int
+    set_aside: int
+    oldest_s: float
 
 
 class PublisherStats(msgspec.Struct, frozen=True):
     """The connection to the broker; see :class:`daemon.publisher.Publisher`."""
 
     connected: bool
+    #: "host:port" of the broker that we are connected to, or that is tried.
+    broker: str
+    #: "connecting", "connected", or "refused: <reason>".
+    state: str
+    #: Seconds for which it has been connected, or has not; seconds without a connection since the start, in all.
+    state_s: float
+    away_s: float
     published: int
     dropped: int
     connections: int
-    #: States that the broker did not take, and "<reason>: <topic>" of the last one.
+    #: Attempts to connect that a broker refused, by reason, and "<reason>: <host:port>" of the last one.
+    refusals: Dict[str, int]
+    last_refusal: str
+    #: Messages that the broker did not take, in all and by reason, and "<reason>: <topic>" of the last one.
     denied: int
+    denials: Dict[str, int]
     last_denial: str
+
+
+class CommandStats(msgspec.Struct, frozen=True):
+    """Commands since the start; see :class:`daemon.commands.Commands`."""
+
+    accepted: int
+    #: By reason: "retained", "malformed", "unknown" camera, camera "disabled" by the settings, "superseded".
+    refused: Dict[str, int]
 
 
 class CalibrationStats(msgspec.Struct, frozen=True):
@@ -282,7 +317,9 @@ class StatsMessage(msgspec.Struct, frozen=True):
     #: By name.
     classifiers: Dict[str, ClassifierStats]
     queue: QueueStats
+    outbox: OutboxStats
     publisher: PublisherStats
+    commands: CommandStats
     calibration: CalibrationStats
     rss_mb: float
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence
+from typing import AbstractSet, List, Mapping, Optional, Sequence
 
 from sightd import nms
 from sightd.bundle import CLASSIFIER, Manifest
@@ -77,6 +77,14 @@ class Plan:
         """Whose model looks at *camera*; any, for one that is not in the plan (any more): nobody reports its frames."""
         rule = self.rules.get(camera)
         return next(iter(self.models)) if rule is None else rule.bundle
+
+    def without(self, off: AbstractSet[str]) -> Plan:
+        """The same, with the cameras *off* disabled, be it all of them."""
+        return replace(
+            self,
+            cameras={name: None if name in off else camera for name, camera in self.cameras.items()},
+            rules={name: rule for name, rule in self.rules.items() if name not in off},
+        )
 
 
 def plan_for(settings: Settings, manifests: Mapping[str, Manifest]) -> Plan:

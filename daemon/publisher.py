@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
-from typing import Dict, Iterator, List, Optional, Set
+from collections import Counter
+from typing import Dict, List, Optional, Set
 
 from sightd.errors import SightdError
 
 from .broker import BrokerOptions, advice
-from .broker.connection import Connection
+from .broker.connection import Connection, Inbox
 from .broker.ending import Cause, Ending
-from .broker.protocol_choice import ProtocolChoice
+from .broker.lookout import Lookout
+from .broker.options import Address
+from .broker.route import Route
 from .messages import OFFLINE, ONLINE, STOPPED
 from .outbox import Message, Outbox
 from .progress import Progress
@@ -27,7 +29,10 @@ CONNECTING, CONNECTED, CLOSED = "connecting", "connected", "closed"
 
 #: Messages handed to the network before it is looked at again.
 _BURST = 100
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+#: A broker that says so to CONNECT does not keep our will.
+_NO_WILL = ("QoS not supported", "Retain not supported")
+#: Different sentences that are remembered so that none is logged again before the next connection.
+_MOST_TOLD = 100
 
 
 class Publisher:
@@ -38,47 +43,76 @@ class Publisher:
     is no connection: nobody wants old detections.
     """
 
-    def __init__(self, options: BrokerOptions, topics: Topics, outbox: Outbox) -> None:
-        self._options = options
+    def __init__(self, options: BrokerOptions, topics: Topics, outbox: Outbox, inbox: Optional[Inbox] = None) -> None:
+        """*options*: with the first broker's address and the fallbacks; *inbox*: what to subscribe to."""
+        self._route = Route(options)
+        self._lookout = Lookout(topics.prefix, options.look_s)
+        self._inbox = inbox
         self._topics = topics
         self._outbox = outbox
         self._states: Dict[str, Message] = {}
         self._connection: Optional[Connection] = None
-        self._choice = ProtocolChoice()
-        self._told = ""
+        self._told: Set[str] = set()
         self._denials_told: Set[str] = set()
+        #: The broker that refused the last CONNECT because of the will.
+        self._without_will: Optional[Address] = None
         #: Work is held only in a standing connection: a broker that is away is no lack of progress.
         self.progress = Progress()
         #: "connecting", "connected", "refused: <reason>" or "closed".
         self.state = CONNECTING
-        #: Messages handed to the network, messages of streams dropped for want of a connection, connections made.
+        #: Since when (monotonic) there has been a connection, or none, and the seconds without one before that.
+        self._since, self._away_s = time.monotonic(), 0.0
+        #: Messages handed to the connection, messages of streams dropped for want of a connection, connections made.
         self.published = 0
         self.dropped = 0
         self.connections = 0
-        #: States that the broker did not take and "<reason>: <topic>" of the last one. Only MQTT 5 tells, and only
-        #: of states: whether a stream's messages are taken can't be known.
-        self.denied = 0
+        #: By reason: messages that the broker did not take, or that it takes none so large of; "<reason>: <topic>" of
+        #: the last one. Only MQTT 5 tells, and of streams only the latter can be known.
+        self.denials: Counter[str] = Counter()
         self.last_denial = ""
+        #: By reason: refused attempts to connect, and "<reason>: <broker>" of the last one.
+        self.refusals: Counter[str] = Counter()
+        self.last_refusal = ""
 
     @property
     def connected(self) -> bool:
         """Whether the broker accepted us and the connection is not known to be lost."""
         return self.state == CONNECTED
 
+    @property
+    def denied(self) -> int:
+        """Messages that the broker did not take, in all."""
+        return sum(self.denials.values())
+
+    @property
+    def broker(self) -> str:
+        """``host:port`` of the broker that we are connected to, or that is tried."""
+        return str(self._route.options.address)
+
+    @property
+    def state_s(self) -> float:
+        """Seconds for which it has been connected, or has not."""
+        return time.monotonic() - self._since
+
+    @property
+    def away_s(self) -> float:
+        """Seconds without a connection since the start, in all."""
+        return self._away_s + (0.0 if self.connected else self.state_s)
+
     def run(self, stop: threading.Event) -> None:
-        """Connect and publish until *stop* is set; whatever the broker does, try again.
+        """Connect and publish until *stop* is set; whatever the brokers do, try again.
 
         The connection is left open for :meth:`close`.
         """
-        pauses = _pauses()
         while not stop.is_set():
             started = time.monotonic()
             ending = self._attempt(stop)
-            if time.monotonic() - started > 2 * _LONGEST_PAUSE_S:
-                pauses = _pauses()  # it held; one that breaks at once again and again is not hurried after
-            if ending is not None and not self._choice.after(ending.cause):
-                self._lament(ending)
-                stop.wait(next(pauses))
+            if ending is not None:
+                tried = self._route.options
+                pause_s = self._route.after(ending, time.monotonic() - started)
+                if pause_s is not None:
+                    self._lament(ending, tried)
+                    stop.wait(pause_s)
 
     def close(self, deadline_s: float = 2.0) -> None:
         """Send what waits, say that we stopped, wait for the broker's receipt and disconnect; *deadline_s* at most.
@@ -91,15 +125,24 @@ class Publisher:
         if connection is not None:
             self._say_goodbye(connection, started, deadline_s)
             connection.cut()
-        self._tell(CLOSED, f"{self._options}: closed", logging.INFO)
+        self._tell(CLOSED, f"{self._route.options}: closed", logging.INFO)
 
     def _attempt(self, stop: threading.Event) -> Optional[Ending]:
-        """Connect and publish until the connection ends or *stop* is set; None: it still stands."""
+        """Connect and publish until the connection ends or *stop* is set; None: it still stands, or we left."""
         self._absorb()
+        options, protocol, prefix = self._route.options, self._route.protocol, self._topics.prefix
         will = Message(self._topics.available, OFFLINE, retain=True)
-        prefix = self._topics.prefix
         try:
-            connection = Connection(self._options, self._choice.protocol, prefix, self._on_receipt, will)
+            connection = Connection(
+                options,
+                protocol,
+                prefix,
+                self._on_receipt,
+                None if options.address == self._without_will else will,
+                inbox=self._inbox,
+                on_deaf=self._on_deaf,
+                on_unheard=self._on_unheard,
+            )
         except SightdError as error:
             return Ending(Cause.UNREACHABLE, "", str(error))
         self._connection = connection
@@ -111,6 +154,13 @@ class Publisher:
                 connection.cut()
                 self._connection = None
                 return connection.ending()
+            if self._route.stands_in and self._lookout.is_back(self._route.first):
+                connection.cut()  # its will says that we are not there any more
+                self._connection = None
+                self._lookout.reset()
+                self._route.return_to_first()
+                self._tell(CONNECTING, f"{self._route.options} is back: leaving {options} for it", logging.INFO)
+                return None
         return None
 
     def _turn(self, connection: Connection) -> bool:
@@ -129,8 +179,13 @@ class Publisher:
 
     def _greet(self, connection: Connection) -> None:
         self.connections += 1
+        self._without_will = None
+        self._told.clear()
         self._denials_told.clear()
-        self._tell(CONNECTED, f"{self._options}: connected, MQTT {self._choice.protocol}", logging.INFO)
+        self._lookout.reset()
+        self._tell(CONNECTED, f"{self._route.options}: connected, MQTT {self._route.protocol}", logging.INFO)
+        if connection.limits.shortcomings:
+            _log.warning("%s: has no %s", self._route.options, connection.limits.shortcomings)
         self._absorb()
         self._outbox.events.begin()
         for message in [*self._states.values(), Message(self._topics.available, ONLINE, retain=True)]:
@@ -146,14 +201,23 @@ class Publisher:
         if message.seq:
             self._outbox.events.receipt(message, reason)
         if reason:
-            self._on_denied(message.topic, reason)
+            sentence = advice.denied(self._route.options, message.topic, reason, self._topics.prefix)
+            self._note_denial(message.topic, reason, sentence)
 
-    def _on_denied(self, topic: str, reason: str) -> None:
-        self.denied += 1
+    def _on_unheard(self, message: Message) -> None:
+        if message.seq:
+            self._outbox.events.unheard(message)
+
+    def _on_deaf(self, reason: str) -> None:
+        topic_filter = self._inbox.topic_filter if self._inbox else ""
+        self._note_denial(topic_filter, reason, advice.deaf(self._route.options, topic_filter, reason))
+
+    def _note_denial(self, topic: str, reason: str, sentence: str) -> None:
+        self.denials[reason] += 1
         self.last_denial = f"{reason}: {topic}"
         if reason not in self._denials_told:
             self._denials_told.add(reason)
-            _log.warning("%s", advice.denied(self._options, topic, reason, self._topics.prefix))
+            _log.warning("%s", sentence)
 
     def _take(self, events: int = 0, heard_at: float = 0.0) -> List[Message]:
         """The next messages of the outbox; their states are remembered for the next connection."""
@@ -181,21 +245,21 @@ class Publisher:
                 connection.disconnect()
                 return
 
-    def _lament(self, ending: Ending) -> None:
-        refused = ending.cause in (Cause.REFUSED, Cause.VERSION)
-        self._tell(f"refused: {ending.reason}" if refused else CONNECTING, ending.sentence)
+    def _lament(self, ending: Ending, tried: BrokerOptions) -> None:
+        if ending.cause not in (Cause.REFUSED, Cause.VERSION):
+            self._tell(CONNECTING, ending.sentence)
+            return
+        self._without_will = tried.address if ending.reason in _NO_WILL else None
+        self.refusals[ending.reason] += 1
+        self.last_refusal = f"{ending.reason}: {tried.address}"
+        self._tell(f"refused: {ending.reason}", ending.sentence)
 
     def _tell(self, state: str, sentence: str, level: int = logging.WARNING) -> None:
-        """Change the state; log *sentence* unless it was the last one (a broker may be away for months)."""
+        """Change the state; log *sentence* once a connection (a broker may be away for months)."""
+        if (state == CONNECTED) != self.connected:
+            away_s, self._since = self.away_s, time.monotonic()
+            self._away_s = away_s
         self.state = state
-        if sentence != self._told:
+        if sentence not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(sentence)
             _log.log(level, "%s", sentence)
-            self._told = sentence
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between attempts: doubling, with jitter so that a site's daemons don't all come back at once."""
-    pause_s = _SHORTEST_PAUSE_S
-    while True:
-        yield pause_s * random.uniform(1.0, 1.25)  # noqa: S311 - no secret depends on it
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

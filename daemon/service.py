@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 import uuid
-from typing import Callable, List, Mapping, Optional
+from typing import Callable, Dict, List, Mapping, Optional
 
 import cv2
 
@@ -31,6 +31,7 @@ from .broker import broker_options
 from .cameras import Cameras
 from .classifiers import Classifier, Classifiers
 from .collector import Collector
+from .commands import Commands
 from .counters import Counters
 from .event_disk import DiskOptions
 from .event_spool import EventSpool
@@ -40,7 +41,7 @@ from .models import Models
 from .notify import Notifier
 from .outbox import Message, Outbox
 from .pipeline import analyse, infer
-from .plan import plan_for
+from .plan import Plan, plan_for
 from .progress import Progress, held_up
 from .publisher import Publisher
 from .reload import merged, outcome
@@ -86,7 +87,8 @@ class Service:
         """
         self._settings, self._load_settings = settings, load_settings
         self._models = Models(manifests, open_serving)
-        self._plan = plan_for(settings, manifests)
+        #: What the settings ask for, and what of that is done: less what commands have switched off.
+        self._asked = self._plan = plan_for(settings, manifests)
         self._topics = Topics(settings.topic_prefix)
         self._boot_id = uuid.uuid4().hex[:8]
         self._slots = FrameSlots()
@@ -94,7 +96,8 @@ class Service:
         self._outbox = Outbox(events=_spool(settings.outbox))
         #: May be read from any thread.
         self.counters = Counters()
-        self._publisher = Publisher(broker_options(settings), self._topics, self._outbox)
+        self._commands = Commands(self._topics, self._outbox, self._configured, listen=settings.mqtt.commands)
+        self._publisher = Publisher(broker_options(settings), self._topics, self._outbox, self._commands.inbox)
         self._inferring = {bundle: Progress() for bundle in self._models.detectors}
         self._progress = {
             **{f"inference of {bundle}": progress for bundle, progress in self._inferring.items()},
@@ -107,6 +110,7 @@ class Service:
             self._slots.dropped,
             self._outbox,
             self._publisher,
+            self._commands,
             self._collector.stats,
             self._models.detectors,
             lambda: self._settings.classifiers,
@@ -137,6 +141,7 @@ class Service:
             stage.start()
         self._say(ConfigMessage(at=round(time.time(), 3), result="started"))
         self._cameras.apply(self._plan.cameras)  # they open when the engine is ready
+        self._commands.say()
 
         self._warm_up()
         self._supervise()
@@ -182,12 +187,14 @@ class Service:
             self._systemd.ready()
 
     def _supervise(self) -> None:
-        """The main thread's work until it is time to stop: stats, the watchdog, new settings."""
+        """The main thread's work until it is time to stop: stats, the watchdog, new settings, commands."""
         while not self._is_over():
             if self._asked_to_reload:
                 self._asked_to_reload = False
                 self._reload()
             now = time.monotonic()
+            if self._commands.obey(now):
+                self._apply(self._asked)
             if now >= self._counted_at + self._settings.stats_interval_s:
                 self._counted_at = now
                 stats = self._stats.read()
@@ -216,16 +223,26 @@ class Service:
             result = ConfigMessage(at=round(time.time(), 3), result="refused", error=redact(str(error)))
             _log.error("the new settings are refused, the old ones stay in force:\n%s", error)
         else:
-            result = outcome((self._settings, self._plan), (wanted, plan))
+            result = outcome((self._settings, self._asked), (wanted, plan))
             self._collector.pass_over(result.changed)
-            self._settings, self._plan = settings, plan
+            self._settings = settings
             logging.getLogger().setLevel(self._settings.log_level.upper())
-            self._cameras.apply(plan.cameras)
-            self._say_what_runs()
+            self._apply(plan)
             waiting = ", ".join(result.restart_needed)
             _log.info("settings: %s%s", result.result, f"; a restart is needed for {waiting}" if waiting else "")
         self._say(result)
         self._systemd.ready()
+
+    def _apply(self, plan: Plan) -> None:
+        """Run by *plan*, less what commands have switched off."""
+        self._asked, self._plan = plan, self._commands.applied(plan)
+        self._cameras.apply(self._plan.cameras)
+        self._say_what_runs()
+        self._commands.say()
+
+    def _configured(self) -> Dict[str, bool]:
+        """Every camera and whether the settings enable it."""
+        return {name: camera.enabled for name, camera in self._settings.cameras.items()}
 
     def _publish(self) -> None:
         self._publisher.run(self._hang_up)
@@ -254,7 +271,7 @@ class Service:
                 classifiers = Classifiers(loaded, self.counters)
                 lanes = [Lane(name, engines[name], classifiers, own) for name, own in self._inferring.items()]
                 # Nobody reads it before it is ready: no frame comes, and no reload is begun.
-                self._plan = plan_for(self._settings, manifests)
+                self._asked = self._plan = plan_for(self._settings, manifests)
                 self._ready.set()
                 infer(self._slots, lanes, lambda: self._plan, self._results, self._stop.is_set)
         finally:

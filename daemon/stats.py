@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterable, Mapping, Sequence
 
+from .commands import Commands
 from .counters import Counters
 from .messages import (
     CAMERA_DISABLED,
@@ -14,7 +15,9 @@ from .messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    CommandStats,
     EngineStats,
+    OutboxStats,
     PublisherStats,
     QueueStats,
     StatsMessage,
@@ -38,6 +41,7 @@ class StatsReader:
         dropped: Mapping[str, int],
         outbox: Outbox,
         publisher: Publisher,
+        commands: Commands,
         calibration: Callable[[], CalibrationStats],
         models: Sequence[str],
         classifiers: Callable[[], Iterable[str]],
@@ -45,6 +49,7 @@ class StatsReader:
     ) -> None:
         self._counters, self._dropped = counters, dropped
         self._outbox, self._publisher, self._boot_id = outbox, publisher, boot_id
+        self._commands = commands
         self._calibration, self._models, self._classifiers = calibration, models, classifiers
         self._started_at = self._last_at = time.monotonic()
         self._last_received: Counter[str] = Counter()
@@ -61,16 +66,29 @@ class StatsReader:
             models={bundle: self._engine([bundle]) for bundle in self._models},
             classifiers={name: self._classifier(name) for name in self._classifiers()},
             queue=QueueStats(depth=len(self._outbox), dropped=self._outbox.dropped),
-            publisher=PublisherStats(
-                connected=self._publisher.connected,
-                published=self._publisher.published,
-                dropped=self._publisher.dropped,
-                connections=self._publisher.connections,
-                denied=self._publisher.denied,
-                last_denial=self._publisher.last_denial,
-            ),
+            outbox=OutboxStats(**vars(self._outbox.events.stats())),
+            publisher=self._connection(),
+            commands=CommandStats(accepted=self._commands.accepted, refused=dict(self._commands.refused)),
             calibration=self._calibration(),
             rss_mb=_rss_mb(),
+        )
+
+    def _connection(self) -> PublisherStats:
+        publisher = self._publisher
+        return PublisherStats(
+            connected=publisher.connected,
+            broker=publisher.broker,
+            state=publisher.state,
+            state_s=round(publisher.state_s, 1),
+            away_s=round(publisher.away_s, 1),
+            published=publisher.published,
+            dropped=publisher.dropped,
+            connections=publisher.connections,
+            refusals=dict(publisher.refusals),
+            last_refusal=publisher.last_refusal,
+            denied=publisher.denied,
+            denials=dict(publisher.denials),
+            last_denial=publisher.last_denial,
         )
 
     def _camera(self, name: str, seconds: float) -> CameraStats:
@@ -108,11 +126,18 @@ def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
     away = [name for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
     missing = f" (not: {', '.join(away)})" if away else ""
     rate = sum(camera.fps for camera in stats.cameras.values())
-    broker = "connected" if stats.publisher.connected else "not connected"
     reasons = fallback_reason.replace("\n", " | ")
     warning = f"NOT THE BUNDLE'S ENGINE: {reasons} | " if reasons else ""
     online = f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}"
-    return f"{warning}{online}, {rate:.1f} fps; broker {broker}"
+    return f"{warning}{online}, {rate:.1f} fps; {_connection(stats.publisher)}"
+
+
+def _connection(publisher: PublisherStats) -> str:
+    if publisher.connected:
+        denied = f", denies: {publisher.last_denial}" if publisher.denied else ""
+        return f"broker {publisher.broker} connected{denied}"
+    why = f" ({publisher.state})" if publisher.state.startswith("refused") else ""
+    return f"broker {publisher.broker} not connected for {publisher.state_s:.0f} s{why}"
 
 
 def _rss_mb() -> float:

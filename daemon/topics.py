@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Optional
 
 from sightd.errors import ConfigError
 
@@ -10,6 +11,9 @@ __all__ = ["RESERVED", "Topics", "slug"]
 
 #: Topics beside the cameras' own; no camera may be named like one.
 RESERVED = frozenset({"available", "config", "info", "stats"})
+
+
+_COMMAND = "enabled/set"
 
 
 class Topics:
@@ -26,6 +30,8 @@ class Topics:
         self.config = f"{prefix}/config"
         self.info = f"{prefix}/info"
         self.stats = f"{prefix}/stats"
+        #: The filter of all commands.
+        self.commands = f"{prefix}/+/{_COMMAND}"
 
     def status(self, camera: str) -> str:
         """Whether *camera* delivers frames."""
@@ -42,6 +48,16 @@ class Topics:
     def objects(self, camera: str, label: str) -> str:
         """How many objects of *label* are in the view of *camera*."""
         return self._of_camera(camera, f"objects/{slug(label)}")
+
+    def enabled_state(self, camera: str) -> str:
+        """Whether *camera* is switched on."""
+        return self._of_camera(camera, "enabled/state")
+
+    def commanded(self, topic: str) -> Optional[str]:
+        """The camera's name in the *topic* of a command; None: it is none of ours."""
+        start, end = f"{self.prefix}/", f"/{_COMMAND}"
+        name = topic[len(start) : -len(end)]
+        return name if topic == f"{start}{name}{end}" else None
 
     def _of_camera(self, camera: str, leaf: str) -> str:
         if camera in RESERVED:

@@ -153,9 +153,9 @@ def _check_models(settings: Settings) -> List[str]:
 def _summary(settings: Settings) -> List[str]:
     mqtt = settings.mqtt
     user = f" as {mqtt.username}" if mqtt.username else ""
-    lines = [
-        f"broker   {mqtt.host}:{mqtt.broker_port}{user}, topics below {settings.topic_prefix}",
-    ]
+    (host, port), *others = mqtt.addresses
+    lines = [f"broker   {host}:{port}{user}, topics below {settings.topic_prefix}"]
+    lines += [f"broker   {host}:{port} in its place" for host, port in others]
     for name, camera in settings.cameras.items():
         rate = f"at most {camera.max_fps:g} fps" if camera.max_fps else "every frame"
         state = rate if camera.enabled else "disabled"

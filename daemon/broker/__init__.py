@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .connection import Inbox
 from .options import BrokerOptions, broker_options
 from .probe import BrokerFinding, probe_broker
 
-__all__ = ["BrokerFinding", "BrokerOptions", "broker_options", "probe_broker"]
+__all__ = ["BrokerFinding", "BrokerOptions", "Inbox", "broker_options", "probe_broker"]

@@ -5,12 +5,21 @@ from __future__ import annotations
 from .limits import TOO_LARGE
 from .options import BrokerOptions
 
-__all__ = ["denied", "ended", "refused", "silent", "unreachable"]
+__all__ = ["deaf", "denied", "ended", "refused", "silent", "unreachable"]
 
+_ELSEWHERE = "to {reference!r}, which sightd does if it is among mqtt.host and mqtt.fallbacks, or mqtt.redirects is any"
+_REDIRECTS = {
+    "Use another server": f"it sends us {_ELSEWHERE}",
+    "Server moved": f"it sends us for good {_ELSEWHERE}",
+}
 _REFUSALS = {
     "Bad user name or password": "check the user name and the password",
     "Not authorized": "check the user name, the password, and that the broker's ACL lets this user write to {prefix}/#",
     "Client identifier not valid": "choose another mqtt.client_id",
+    "Banned": "somebody has banned us there: have that undone",
+    "QoS not supported": "sightd needs a broker that takes QoS 1; going on without a will",
+    "Retain not supported": "sightd needs a broker that keeps retained messages; going on without a will",
+    **_REDIRECTS,
 }
 _DENIALS = {
     "Not authorized": "let this user write to {prefix}/# in the broker's ACL",
@@ -19,6 +28,7 @@ _DENIALS = {
 }
 _ENDINGS = {
     "Session taken over": "another client came with the id {id!r}: give each its own mqtt.client_id",
+    "Administrative action": "somebody has thrown us out there",
     "Server shutting down": "it was shut down or restarted",
     "Keep alive timeout": "it heard nothing from us: look for a bad network or an overloaded machine",
     "Not authorized": "check that its ACL lets this user write to {prefix}/#",
@@ -26,8 +36,11 @@ _ENDINGS = {
     "Message rate too high": "raise what the broker lets this client send",
     "QoS not supported": "sightd needs a broker that takes QoS 1",
     "Retain not supported": "sightd needs a broker that keeps retained messages",
+    **_REDIRECTS,
 }
 _LOOK = "look at the broker's log"
+#: Characters that are shown of what a broker may have made as long as it likes.
+_SHOWN = 200
 
 #: Parts of OpenSSL's messages. The first that is found counts.
 _TLS_FAILURES = (
@@ -94,9 +107,10 @@ def silent(options: BrokerOptions) -> str:
     return f"{options} hung up or gave no answer after the TLS handshake: is it for MQTT, and does it {wish}?"
 
 
-def refused(options: BrokerOptions, reason: str, prefix: str) -> str:
-    """The broker's answer to CONNECT was *reason*."""
-    return f"{options} refuses us ({reason}): {_REFUSALS.get(reason, _LOOK).format(prefix=prefix)}"
+def refused(options: BrokerOptions, reason: str, prefix: str, reference: str = "") -> str:
+    """The broker's answer to CONNECT was *reason*; *reference* is where it sends us."""
+    advice = _REFUSALS.get(reason, _LOOK).format(prefix=prefix, reference=reference[:_SHOWN])
+    return f"{options} refuses us ({reason}): {advice}"
 
 
 def denied(options: BrokerOptions, topic: str, reason: str, prefix: str) -> str:
@@ -105,10 +119,18 @@ def denied(options: BrokerOptions, topic: str, reason: str, prefix: str) -> str:
     return f"{options} does not take what we publish to {topic} ({reason}): {advice}"
 
 
-def ended(options: BrokerOptions, reason: str, prefix: str) -> str:
-    """An accepted connection ended; *reason* is the broker's, "" when it gave none."""
+def deaf(options: BrokerOptions, topic_filter: str, reason: str) -> str:
+    """The broker does not let us subscribe to *topic_filter* for *reason*."""
+    return (
+        f"{options} does not let us subscribe to {topic_filter} ({reason}): no command arrives; let this user read "
+        "that in the broker's ACL, or set mqtt.commands: false"
+    )
+
+
+def ended(options: BrokerOptions, reason: str, prefix: str, reference: str = "") -> str:
+    """An accepted connection ended; *reason* is the broker's, "" when it gave none; likewise."""
     if not reason:
         again = f"if this repeats, look for another client with the id {options.client_id!r}"
         return f"{options}: connection lost, trying again; {again}"
-    advice = _ENDINGS.get(reason, _LOOK).format(prefix=prefix, id=options.client_id)
+    advice = _ENDINGS.get(reason, _LOOK).format(prefix=prefix, id=options.client_id, reference=reference[:_SHOWN])
     return f"{options} ended the connection ({reason}), trying again: {advice}"

@@ -1,57 +1,50 @@
-"""One connection to the broker, from CONNECT to its end: the only file that knows paho."""
+"""One connection to the broker, from CONNECT to its end."""
 
 from __future__ import annotations
 
 import select
-import socket
 import ssl
 import struct
 import time
-from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, List, Optional
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import MQTTException, Properties  # type: ignore[attr-defined] # paho 2.0, 2.1: their own
+from paho.mqtt.enums import LogLevel, MQTTErrorCode
+from paho.mqtt.properties import MQTTException  # type: ignore[attr-defined] # paho 2.0 and 2.1 raise their own
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sightd.errors import SightdError
 
 from ..outbox import Message, Outbox
 from . import advice
+from .client import LARGEST_INCOMING, MQTT_5, MQTT_311, connect, new_client
 from .ending import Cause, Ending
 from .limits import TOO_LARGE, Limits
 from .options import BrokerOptions
-from .tls import tls_context
+from .window import Window
 
 __all__ = ["MQTT_5", "MQTT_311", "Connection", "Inbox"]
 
-MQTT_5, MQTT_311 = "5", "3.1.1"
-
 #: How long a turn waits while nothing happens, in seconds.
 _TICK_S = 0.1
-_CONNECT_TIMEOUT_S = 3.0
 #: How long a broker may think about MQTT 5's CONNECT. One without MQTT 5 may misread it and wait for more (amqtt 0.12
 #: does); 3.1.1 follows then, with the keep-alive as its limit, so a slow broker is not lost.
 _ANSWER_TIMEOUT_S = 2.0
-#: Bytes of the largest packet that is taken from a broker; what it has to say to us is far smaller.
-_LARGEST_INCOMING = 64 << 10
+#: paho asks after a keep-alive of silence and waits for as long: with this share of it both, and our ticks, fit in two.
+_HASTE = 0.9
 #: What paho 2.0 and 2.1 raise when the other side does not speak MQTT (2.2 returns an error code).
 _GARBAGE = (struct.error, LookupError, ValueError, MQTTException)
 
 
 @dataclass(frozen=True)
 class Inbox:
-    """What is subscribed to, with QoS 0, and who is told of it, in turn()."""
+    """What is subscribed to, with QoS 0 (an old command is no command), and who gets it."""
 
     topic_filter: str
-    #: Gets topic, payload, and whether the broker had kept it from before.
+    #: Called in turn() with topic, payload, and whether the broker had kept it from before.
     on_message: Callable[[str, bytes, bool], None]
-    #: Gets the topic filter and the broker's reason not to let us subscribe.
-    on_denied: Callable[[str, str], None]
 
 
 class Connection:
@@ -71,6 +64,8 @@ class Connection:
         *,
         session_s: int = 0,
         inbox: Optional[Inbox] = None,
+        on_deaf: Optional[Callable[[str], None]] = None,
+        on_unheard: Optional[Callable[[Message], None]] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
 
@@ -80,11 +75,14 @@ class Connection:
             reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
         :param session_s: how long the broker shall keep the session when the connection is gone; 0 begins a new one,
             anything else takes the last one up (MQTT 3.1.1 keeps it for as long as the broker likes).
+        :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us.
+        :param on_unheard: called instead of *on_receipt* with one that the broker took, but nobody subscribed to, which
+            only MQTT 5 tells.
         :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
             to do.
         """
         self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
-        self._session_s, self._inbox = session_s, inbox
+        self._inbox, self._on_deaf, self._on_unheard = inbox, on_deaf, on_unheard
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
@@ -92,15 +90,14 @@ class Connection:
         self.session_present = False
         #: When something came from the broker last (monotonic seconds).
         self.heard_at = 0.0
-        self._limits = Limits()
-        #: QoS 1 messages without a receipt by paho's number, with when they were sent; and those that wait for a place.
-        self._in_flight: Dict[int, Tuple[Message, float]] = {}
-        self._in_line: Deque[Message] = deque()
+        #: What the broker takes; known once accepted.
+        self.limits = Limits()
+        self._window = Window()
         #: Calls to make once paho, which holds its locks while it calls us, is done.
         self._news: List[Callable[[], None]] = []
-        self._client = self._make_client(will)
+        self._client = self._listen(new_client(options, protocol, will, session_s))
         try:
-            self._connect()
+            connect(self._client, options, protocol, session_s)
         except (OSError, ValueError) as error:  # ValueError: not a host name
             raise SightdError(advice.unreachable(options, str(error))) from error
         patience_s = _ANSWER_TIMEOUT_S if protocol == MQTT_5 else max(_ANSWER_TIMEOUT_S, options.keepalive_s)
@@ -119,12 +116,12 @@ class Connection:
     @property
     def unacknowledged(self) -> int:
         """QoS 1 messages that the broker has not sent a receipt for, those that wait to be sent included."""
-        return len(self._in_flight) + len(self._in_line)
+        return len(self._window)
 
     @property
     def room(self) -> int:
         """QoS 1 messages that would be sent at once."""
-        return max(0, self._limits.in_flight - self.unacknowledged)
+        return max(0, self.limits.in_flight - self.unacknowledged)
 
     def turn(self, outbox: Optional[Outbox] = None) -> bool:
         """Wait a moment for the network, or for *outbox* to hold something; do the network's work. False: it ended."""
@@ -147,12 +144,12 @@ class Connection:
 
     def publish(self, message: Message) -> bool:
         """Hand *message* to the network, or put it in line for it; False: the connection has ended."""
-        if self._limits.forbid(message):
+        if self.limits.forbid(message):
             self._on_receipt(message, TOO_LARGE)
             return True
         if not message.qos:
             return self._send(message, 0)
-        self._in_line.append(message)
+        self._window.append(message)
         return self._send_line()
 
     def ending(self) -> Ending:
@@ -164,8 +161,10 @@ class Connection:
             return Ending(Cause.SILENT, "", advice.silent(options))
         if self._answer.is_failure:
             cause = Cause.VERSION if reason == "Unsupported protocol version" else Cause.REFUSED
-            return Ending(cause, reason, advice.refused(options, reason, self._prefix), self._reference)
-        sentence = advice.ended(options, self._farewell, self._prefix)
+            return Ending(
+                cause, reason, advice.refused(options, reason, self._prefix, self._reference), self._reference
+            )
+        sentence = advice.ended(options, self._farewell, self._prefix, self._reference)
         return Ending(Cause.LOST, self._farewell, sentence, self._reference)
 
     def disconnect(self) -> None:
@@ -179,65 +178,38 @@ class Connection:
         if connection:
             connection.close()
 
-    def _make_client(self, will: Optional[Message]) -> mqtt.Client:
-        options, is_5 = self._options, self._protocol == MQTT_5
-        # A new client each time: nothing stale is left in paho's own queues.
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            options.client_id,
-            clean_session=None if is_5 else not self._session_s,
-            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = _CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(0)  # the limit is ours to keep: paho takes none once it is connected
+    def _listen(self, client: mqtt.Client) -> mqtt.Client:
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_publish, client.on_socket_open = self._on_publish, _on_socket_open
-        client.on_subscribe, client.on_message = self._on_subscribe, self._on_message
-        if will is not None:
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
-        if options.username:
-            client.username_pw_set(options.username, options.read_password() or None)
-        if options.tls is not None:
-            client.tls_set_context(tls_context(options.tls))
+        client.on_publish, client.on_subscribe = self._on_publish, self._on_subscribe
+        client.on_message = self._on_message
+        if self._options.tls is not None:
             client.on_log = self._on_log
         return client
-
-    def _connect(self) -> None:
-        options = self._options
-        if self._protocol != MQTT_5:
-            self._client.connect(options.host, options.port, options.keepalive_s)
-            return
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.MaximumPacketSize = _LARGEST_INCOMING
-        if self._session_s:
-            properties.SessionExpiryInterval = self._session_s
-        self._client.connect(
-            options.host, options.port, options.keepalive_s, clean_start=not self._session_s, properties=properties
-        )
 
     def _is_stuck(self) -> bool:
         """Whether the broker's answer, or a receipt, has not come in time, though the connection stands."""
         now = time.monotonic()
         if self._answer is None:
             return now > self._give_up_at
-        sent_at = next((sent_at for _, sent_at in self._in_flight.values()), now)
-        return now - sent_at > 2 * self._options.keepalive_s
+        sent_at = self._window.oldest_sent_at
+        return sent_at is not None and now - sent_at > 2 * self._options.keepalive_s
 
     def _send_line(self) -> bool:
         """Send what waits for a place, as far as the broker has promised receipts; False: the connection has ended."""
-        while self._in_line and len(self._in_flight) < self._limits.in_flight:
-            if not self._send(self._in_line.popleft(), self._limits.qos):
+        while True:
+            message = self._window.next(self.limits.in_flight)
+            if message is None:
+                return True
+            if not self._send(message, self.limits.qos):
                 return False
-        return True
 
     def _send(self, message: Message, qos: int) -> bool:
-        retain = message.retain and self._limits.retain
+        retain = message.retain and self.limits.retain
         sent = self._client.publish(message.topic, message.payload, qos, retain)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         if qos:
-            self._in_flight[sent.mid] = message, time.monotonic()
+            self._window.sent(sent.mid, message, time.monotonic())
         elif message.qos:
             self._on_receipt(message, "")  # this broker gives none
         return True
@@ -253,7 +225,7 @@ class Connection:
         except _GARBAGE:
             return False
         # paho would gather up to 256 MB. In MQTT 3.1.1 nothing else limits what somebody publishes for us.
-        return self._client._in_packet["remaining_length"] <= _LARGEST_INCOMING
+        return self._client._in_packet["remaining_length"] <= LARGEST_INCOMING
 
     def _tell(self) -> None:
         news, self._news = self._news, []
@@ -264,11 +236,11 @@ class Connection:
         self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, answer: ReasonCode, properties: Any
     ) -> None:
         self._answer, self._reference = answer, getattr(properties, "ServerReference", "")
-        self.session_present, self._limits = flags.session_present, Limits.told(properties)
+        self.session_present, self.limits = flags.session_present, Limits.told(properties)
         # A broker may want to hear from us more often, which paho obeys from 2.2 on; one that is content with less
         # must not keep us from noticing that it is gone. There is no other way to tell paho while it is connected.
         wanted_s = getattr(properties, "ServerKeepAlive", 0) or self._options.keepalive_s
-        client._keepalive = min(wanted_s, self._options.keepalive_s)
+        client._keepalive = min(wanted_s, self._options.keepalive_s) * _HASTE  # type: ignore[assignment]
         if self.accepted and self._inbox is not None:
             client.subscribe(self._inbox.topic_filter, qos=0)
 
@@ -279,16 +251,18 @@ class Connection:
             self._farewell, self._reference = str(reason), getattr(properties, "ServerReference", "")
 
     def _on_publish(self, client: mqtt.Client, userdata: Any, number: int, reason: ReasonCode, properties: Any) -> None:
-        message, _ = self._in_flight.pop(number, (None, 0.0))
-        if message is not None:
+        message = self._window.receipt(number)
+        if message is not None and self._on_unheard is not None and reason == "No matching subscribers":
+            self._news.append(partial(self._on_unheard, message))
+        elif message is not None:
             self._news.append(partial(self._on_receipt, message, str(reason) if reason.is_failure else ""))
 
     def _on_subscribe(
         self, client: mqtt.Client, userdata: Any, number: int, reasons: List[ReasonCode], properties: Any
     ) -> None:
         for reason in reasons:
-            if reason.is_failure and self._inbox is not None:
-                self._news.append(partial(self._inbox.on_denied, self._inbox.topic_filter, str(reason)))
+            if reason.is_failure and self._on_deaf is not None:
+                self._news.append(partial(self._on_deaf, str(reason)))
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._inbox is not None:
@@ -298,8 +272,3 @@ class Connection:
         # The only place where paho tells what TLS says once hands are shaken: in 1.3 the verdict on our certificate.
         if level == LogLevel.MQTT_LOG_ERR and "[SSL" in text:
             self._tls_failure = text
-
-
-def _on_socket_open(client: mqtt.Client, userdata: Any, connection: Any) -> None:
-    # Nagle's algorithm holds a message back until the one before it is acknowledged: up to 40 ms each.
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

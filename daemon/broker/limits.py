@@ -41,6 +41,14 @@ class Limits:
             retain=bool(getattr(properties, "RetainAvailable", 1)),
         )
 
+    @property
+    def shortcomings(self) -> str:
+        """What sightd would need of the broker and does not get; "" when there is nothing."""
+        missing = "" if self.qos else "QoS 1 (what is lost on the way is not sent again)"
+        if not self.retain:
+            missing += f"{' and ' if missing else ''}retained messages (who subscribes later sees no state)"
+        return missing
+
     def forbid(self, message: Message) -> bool:
         """Whether *message* is larger than the broker takes."""
         # Topic with its length, packet identifier, no properties, payload.

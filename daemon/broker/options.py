@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional, Tuple
 
 from sightd.settings import MqttSettings, Settings, read_secret, secret_path
 
 from .tls import TlsOptions, tls_context
 
-__all__ = ["BrokerOptions", "broker_options"]
+__all__ = ["Address", "BrokerOptions", "broker_options"]
+
+
+class Address(NamedTuple):
+    """Where a broker listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -30,11 +40,26 @@ class BrokerOptions:
     keepalive_s: int = 10
     #: None: not encrypted.
     tls: Optional[TlsOptions] = None
+    #: Brokers to try in this order while the one above is away.
+    fallbacks: Tuple[Address, ...] = ()
+    #: Whether a broker may send us to one that is not named here.
+    redirected_anywhere: bool = False
+    #: While a fallback serves, the first broker is tried so often, in seconds.
+    look_s: float = 60.0
 
     def __str__(self) -> str:
         """For messages."""
         user = f" as {self.username!r}" if self.username else ""
-        return f"MQTT broker {self.host}:{self.port}{user}"
+        return f"MQTT broker {self.address}{user}"
+
+    @property
+    def address(self) -> Address:
+        """The broker to connect to."""
+        return Address(self.host, self.port)
+
+    def at(self, address: Address) -> BrokerOptions:
+        """The same, for the broker at *address*."""
+        return replace(self, host=address.host, port=address.port)
 
     def read_password(self) -> str:
         """The password; "" without one.
@@ -52,15 +77,18 @@ def broker_options(settings: Settings) -> BrokerOptions:
     :raises ConfigError: a file with a secret or a certificate can't be used.
     """
     mqtt = settings.mqtt
+    first, *others = [Address(*address) for address in mqtt.addresses]
     options = BrokerOptions(
-        host=mqtt.host,
-        port=mqtt.broker_port,
+        host=first.host,
+        port=first.port,
         username=mqtt.username or "",
         password="" if mqtt.password is None else mqtt.password.get_secret_value(),
         password_file=mqtt.password_file,
         client_id=settings.client_id,
         keepalive_s=mqtt.keepalive_s,
         tls=_tls_options(mqtt),
+        fallbacks=tuple(others),
+        redirected_anywhere=mqtt.redirects == "any",
     )
     options.read_password()  # a file that can't be used is told at the start, not at the first connection
     return options

@@ -1,4 +1,4 @@
-"""The MQTT broker: whether it is there, takes us, and lets us publish."""
+"""The MQTT brokers: whether each is there, takes us, and lets us publish."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _FIX = "correct the section mqtt of the settings, or the broker's users and ACL"
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """What the broker says to a connection like the daemon's."""
+    """What each broker says to a connection like the daemon's."""
     try:
         options = broker_options(settings)
     except ConfigError as error:
         yield AREA.problem("connection", *parted(str(error), _FIX))
         return
-    found = probe_broker(options, settings.topic_prefix, deadline_s=_PROBE_S)
-    if found.ok:
-        yield AREA.ok("connection", found.sentence)
-    else:
-        yield AREA.problem("connection", *parted(found.sentence, _FIX))
+    for address in (options.address, *options.fallbacks):
+        name = "connection" if address == options.address else f"connection to {address}"
+        found = probe_broker(options.at(address), settings.topic_prefix, deadline_s=_PROBE_S)
+        if found.ok:
+            yield AREA.ok(name, found.sentence)
+        else:
+            yield AREA.problem(name, *parted(found.sentence, _FIX))

@@ -19,9 +19,10 @@ _LOW_BYTES = 2 << 30
 _LOW_INODES = 0.05
 
 
-def check(machine: Machine, calibration: CalibrationSettings, bundle: Path) -> Iterator[Finding]:
-    """The folder of frames, which the daemon writes to, and the one of bundles, which the converter does."""
+def check(machine: Machine, calibration: CalibrationSettings, outbox: Path, bundle: Path) -> Iterator[Finding]:
+    """The folders of frames and of events, which the daemon writes to, and the one of bundles, the converter's."""
     yield _room(machine, "calibration frames", calibration.folder, "lower calibration.max_mb in the settings")
+    yield _room(machine, "events", outbox, "lower outbox.max_mb in the settings")
     yield _room(machine, "bundles", bundle, "remove bundles that are not used")
 
 

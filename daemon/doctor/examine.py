@@ -90,7 +90,7 @@ def _checks_of_settings(machine: Machine, settings: Settings, config: Path) -> L
     account = service_account(machine)
     return [
         Check(permissions.AREA, partial(permissions.check, machine, settings, config, account)),
-        Check(disk.AREA, partial(disk.check, machine, settings.calibration, settings.bundle)),
+        Check(disk.AREA, partial(disk.check, machine, settings.calibration, settings.outbox.folder, settings.bundle)),
         *(
             Check(
                 engine.AREA,

@@ -31,7 +31,11 @@ def check(machine: Machine, settings: Settings, config: Path, service: Account) 
         yield _readable(machine, "settings file", config, service)
     for path, name in _secret_files(settings).items():
         yield _secret(machine, name, path, service, "")
-    yield _writable(machine, "calibration.folder", settings.calibration.folder, service)
+    for name, folder, loss in (
+        ("calibration.folder", settings.calibration.folder, "no frame is kept for the next conversion"),
+        ("outbox.folder", settings.outbox.folder, "events are kept in memory only, and lost at the end"),
+    ):
+        yield _writable(machine, name, folder, loss, service)
 
 
 def _holds_password(settings: Settings) -> bool:
@@ -83,7 +87,7 @@ def _readable(machine: Machine, name: str, path: Path, service: Account) -> Find
     return AREA.problem(name, says, _take(service, path))
 
 
-def _writable(machine: Machine, name: str, folder: Path, service: Account) -> Finding:
+def _writable(machine: Machine, name: str, folder: Path, loss: str, service: Account) -> Finding:
     if machine.hidden(folder):
         return _hidden(name, folder)
     if service.name == SERVICE_USER and _STATE in (folder, *folder.parents) and machine.stat(_STATE) is None:
@@ -97,7 +101,7 @@ def _writable(machine: Machine, name: str, folder: Path, service: Account) -> Fi
         return _shut_out(name, closed, service)
     if may_write(service, found):
         return AREA.ok(name, f"{folder}: writable by {service.name}")
-    says = f"{nearest} can't be written by the user {service.name}: no frame is kept for the next conversion"
+    says = f"{nearest} can't be written by the user {service.name}: {loss}"
     return AREA.problem(name, says, f"sudo install -d -o {service.name} -g {service.name} -m 750 {folder}")
 
 

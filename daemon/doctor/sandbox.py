@@ -61,15 +61,18 @@ def _hidden(settings: Settings, unit: Dict[str, str]) -> Iterator[Finding]:
 
 
 def _read_only(settings: Settings, unit: Dict[str, str]) -> Iterator[Finding]:
-    folder = settings.calibration.folder
     state = [f"/var/lib/{name}" for name in unit.get("StateDirectory", "").split()]
     writable = [Path(path.lstrip("-+")) for path in [*state, *unit.get("ReadWritePaths", "").split()]]
-    if unit.get("ProtectSystem") == "strict" and not any(path in (folder, *folder.parents) for path in writable):
-        yield _service.warning(
-            "calibration.folder",
-            f"the unit lets the daemon read {folder}, not write: no frame is kept for the next conversion",
-            f"name a folder below /var/lib/sightd, or add ReadWritePaths={folder} with: sudo systemctl edit sightd",
-        )
+    for name, folder, loss in (
+        ("calibration.folder", settings.calibration.folder, "no frame is kept for the next conversion"),
+        ("outbox.folder", settings.outbox.folder, "events are kept in memory only"),
+    ):
+        if unit.get("ProtectSystem") == "strict" and not any(path in (folder, *folder.parents) for path in writable):
+            yield _service.warning(
+                name,
+                f"the unit lets the daemon read {folder}, not write: {loss}",
+                f"name a folder below /var/lib/sightd, or add ReadWritePaths={folder} with: sudo systemctl edit sightd",
+            )
 
 
 def _network(machine: Machine, settings: Settings, unit: Dict[str, str]) -> Iterator[Finding]:
@@ -88,7 +91,8 @@ def _network(machine: Machine, settings: Settings, unit: Dict[str, str]) -> Iter
 
 
 def _hosts(machine: Machine, settings: Settings) -> List[Tuple[str, str]]:
-    found = [("the broker", settings.mqtt.host)]
+    first, *others = [host for host, _ in settings.mqtt.addresses]
+    found = [("the broker", first), *((f"the broker {host}", host) for host in others)]
     for name, camera in settings.cameras.items():
         if camera.enabled:
             found += [(f"camera {name}", host) for host in hosts(camera.url.get_secret_value())]

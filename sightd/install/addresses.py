@@ -27,9 +27,10 @@ Reach = Tuple[List[str], List[str]]
 
 
 def hosts_of(settings: Settings) -> List[str]:
-    """The broker and the cameras' hosts, as they are written in *settings*."""
+    """The brokers' and the cameras' hosts, as they are written in *settings*."""
     urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.enabled]
-    return sorted({settings.mqtt.host, *(host for url in urls for host in hosts(url))})
+    brokers = [host for host, _ in settings.mqtt.addresses]
+    return sorted({*brokers, *(host for url in urls for host in hosts(url))})
 
 
 def reach(hosts: Iterable[str]) -> Reach:

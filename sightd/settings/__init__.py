@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .broker_address import split_address
 from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
 from .load import load_settings, parse_settings
 from .models import (
@@ -37,5 +38,6 @@ __all__ = [
     "parse_settings",
     "read_secret",
     "secret_path",
+    "split_address",
     "starter",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, List, Literal, Optional, Tuple
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from .broker_address import BrokerAddress, split_address
 from .secrets import read_secret
 from .section import Section
 from .values import FilePath, Host, Text, TopicPrefix
@@ -50,6 +51,16 @@ class MqttSettings(Section):
     port: Optional[int] = Field(
         default=None, ge=1, le=65535, description="Broker's TCP port; null: 1883, or 8883 with TLS"
     )
+    fallbacks: List[BrokerAddress] = Field(
+        default=[], description="Brokers to try in this order while that one is away: host or host:port"
+    )
+    redirects: Literal["configured", "any"] = Field(
+        default="configured",
+        description="Where a broker may send us: to those named here only, or anywhere, which needs tls",
+    )
+    commands: bool = Field(
+        default=False, description="Whether <camera>/enabled/set switches cameras on and off; see docs/mqtt.md first"
+    )
     username: Optional[Text] = Field(default=None, description="User name at the broker; null connects without one")
     password: Optional[SecretStr] = Field(
         default=None, description="Password in plain text; better kept in a password_file"
@@ -73,10 +84,28 @@ class MqttSettings(Section):
             raise ValueError("excludes password; keep one of the two")
         return value
 
+    @model_validator(mode="after")
+    def _addresses_make_sense(self) -> MqttSettings:
+        for number, address in enumerate(self.addresses):
+            if address in self.addresses[:number]:
+                raise ValueError(f"fallbacks: {self.fallbacks[number - 1]} is named twice; each broker is tried once")
+        if self.redirects == "any" and not self.tls.enabled:
+            raise ValueError(
+                "redirects: any needs tls.enabled: true, or whoever answers as the broker could send us, and our "
+                "password, to a host of his own"
+            )
+        return self
+
     @property
     def broker_port(self) -> int:
         """The TCP port to connect to."""
         return self.port or (8883 if self.tls.enabled else 1883)
+
+    @property
+    def addresses(self) -> List[Tuple[str, int]]:
+        """Host and port of each broker, in the order in which they are tried."""
+        others = [split_address(address) for address in self.fallbacks]
+        return [(self.host, self.broker_port), *((host, port or self.broker_port) for host, port in others)]
 
     def read_password(self) -> Optional[str]:
         """The broker's password, read anew from password_file where one is named; None without either.

@@ -12,7 +12,7 @@ from typing_extensions import Annotated
 
 from .camera_url import normalise
 
-__all__ = ["CameraName", "ClassifierName", "FilePath", "Host", "NodeName", "Text", "TopicPrefix", "Url"]
+__all__ = ["CameraName", "ClassifierName", "FilePath", "Host", "NodeName", "Text", "TopicPrefix", "Url", "check_host"]
 
 #: Topic levels beside the cameras' (see daemon.topics): no camera may take one of them.
 RESERVED_NAMES = ("available", "config", "events", "info", "stats", "status")
@@ -38,7 +38,11 @@ def _beside_config_url(value: Any, info: ValidationInfo) -> Any:
     return normalise(value, _folder(info)) if isinstance(value, str) else value
 
 
-def _host(value: str) -> str:
+def check_host(value: str) -> str:
+    """*value*, if it is a host's name or address.
+
+    :raises ValueError: it is not.
+    """
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -57,7 +61,7 @@ def _matching(pattern: str, rule: str) -> Callable[[str], str]:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Host = Annotated[str, AfterValidator(_host)]
+Host = Annotated[str, AfterValidator(check_host)]
 FilePath = Annotated[Path, BeforeValidator(_beside_config)]
 Url = Annotated[SecretStr, BeforeValidator(_beside_config_url), WithJsonSchema({"type": "string", "minLength": 1})]
 NodeName = Annotated[

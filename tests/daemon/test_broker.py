@@ -31,6 +31,15 @@ def test_the_defaults_are_an_open_broker_on_this_machine() -> None:
     assert broker_options(settings("")) == BrokerOptions("127.0.0.1", 1883, client_id="sightd-box")
 
 
+def test_fallbacks_have_the_same_user_and_encryption_and_ipv6_its_brackets() -> None:
+    options = broker_options(settings("host: a, username: me, fallbacks: ['b:1884', '[::1]:1885']"))
+    assert not options.redirected_anywhere
+    there = options.at(options.fallbacks[1])
+    assert str(there) == "MQTT broker [::1]:1885 as 'me'"
+    assert (there.host, there.port, there.username) == ("::1", 1885, "me")
+    assert broker_options(settings("redirects: any, tls: {enabled: true}")).redirected_anywhere
+
+
 def test_the_password_is_read_and_in_no_repr(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(CANARY)
     (tmp_path / "secret").chmod(0o600)

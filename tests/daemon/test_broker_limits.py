@@ -68,13 +68,17 @@ def test_what_is_larger_than_the_broker_takes_is_not_sent_but_counted_and_told_o
     assert "raise the broker's limit of a packet's size" in warning
 
 
-def test_a_broker_without_qos_1_and_without_retained_messages_gets_neither() -> None:
+def test_a_broker_without_qos_1_and_without_retained_messages_gets_neither_and_is_complained_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     answer = connack(maximum_qos=0, retain_available=0)
     with scripted_broker(connack=answer) as broker, publishing(broker.port) as running:
         put_states(running, 3)
         running.wait_until(lambda _: len(broker.published) == 4)
         assert {(message.qos, message.retain) for message in broker.published} == {(0, False)}
         assert running.publisher._connection.unacknowledged == 0
+    (warning,) = warnings_of(caplog)
+    assert "has no QoS 1 (what is lost on the way is not sent again) and retained messages" in warning
 
 
 def test_a_broker_that_wants_to_hear_from_us_more_often_does() -> None:
@@ -95,6 +99,8 @@ def test_a_broker_that_is_content_with_less_is_watched_as_closely() -> None:
 def test_a_broker_that_lives_but_gives_no_receipt_is_left() -> None:
     with scripted_broker(acknowledges=False) as broker, publishing(broker.port, keepalive_s=1) as running:
         running.wait_until(lambda publisher: publisher.connections == 2)
+        broker.acknowledges = True
+        broker.pay()
 
 
 @pytest.mark.parametrize("count", [0, 1, 119, 120, 121, 16_375, 16_376, 16_377, 2_097_150])

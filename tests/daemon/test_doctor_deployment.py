@@ -216,9 +216,11 @@ class TestService:
 
 class TestSandbox:
     def test_an_address_that_the_unit_filters_is_warned_of(self, tmp_path: Path) -> None:
-        settings = settings_of("mqtt: {host: 203.0.113.5}\ncameras: {front: {url: rtsp://198.51.100.7/x}}")
+        mqtt = "mqtt: {host: 203.0.113.5, fallbacks: ['203.0.113.6:1884']}"
+        settings = settings_of(f"{mqtt}\ncameras: {{front: {{url: rtsp://198.51.100.7/x}}}}")
         found = by_name(service.check(machine_with(tmp_path, {}), settings))
         assert "203.0.113.5" in found["network to the broker"].says
+        assert "203.0.113.6" in found["network to the broker 203.0.113.6"].says
         assert "sudo sightd install" in found["network to camera front"].fix
 
     def test_names_need_a_name_server_within_reach(self, tmp_path: Path) -> None:

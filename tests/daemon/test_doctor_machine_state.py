@@ -200,7 +200,9 @@ class TestDisk:
     )
     def test_judges_room_inodes_and_a_disk_that_went_read_only(self, tmp_path: Path, space: Space, level: str) -> None:
         machine = BenchMachine(tmp_path, space=space)
-        found = by_name(disk.check(machine, CalibrationSettings(), Path("/opt/sightd/bundles/x")))
+        found = by_name(
+            disk.check(machine, CalibrationSettings(), Path("/var/lib/sightd/outbox"), Path("/opt/sightd/bundles/x"))
+        )
         assert {finding.level for finding in found.values()} == {level}
 
     def test_looks_at_the_file_system_that_a_folder_would_be_made_on(self, tmp_path: Path) -> None:

@@ -147,6 +147,14 @@ class TestBroker:
     def test_one_that_is_down_is_a_problem(self) -> None:
         assert self.check(f"mqtt: {{host: 127.0.0.1, port: {free_port()}}}\n{FRONT}").level == "problem"
 
+    def test_each_of_several_is_tried(self, tmp_path: Path) -> None:
+        with running_broker(tmp_path) as running:
+            mqtt = f"{{port: {free_port()}, fallbacks: ['127.0.0.1:{running.port}']}}"
+            text = f"mqtt: {mqtt}\n{FRONT}"
+            found = by_name(broker.check(parse_settings(text.encode(), Path("/etc/sightd/sightd.yaml"))))
+        levels = {name: finding.level for name, finding in found.items()}
+        assert levels == {"connection": "problem", f"connection to 127.0.0.1:{running.port}": "ok"}
+
     def test_a_password_file_that_is_missing_is_a_problem(self) -> None:
         found = self.check(f"mqtt: {{host: 127.0.0.1, username: me, password_file: /no/such/file}}\n{FRONT}")
         assert "/no/such/file can't be read" in found.says

@@ -140,6 +140,25 @@ def test_a_topic_that_the_broker_refuses_waits_and_holds_up_no_other(
     assert sent == others + denied
 
 
+def test_what_nobody_is_subscribed_to_is_tried_again_in_order_for_a_while_and_then_is_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon.event_spool, "_UNHEARD_PAUSE_S", 0.001)
+    spool = opened_at(tmp_path, replay_s=0.3)
+    numbers = put(spool, 3)
+    spool.store()
+    tried: List[int] = []
+    deadline = time.monotonic() + 10
+    while len(spool):
+        assert time.monotonic() < deadline
+        for message in take(spool):
+            tried.append(message.seq)
+            spool.unheard(message)
+    assert tried[:2] == [1, 1]
+    assert list(dict.fromkeys(tried)) == numbers
+    spool.close()
+
+
 def test_a_message_that_the_broker_will_never_take_is_dropped_and_counted(spool: EventSpool) -> None:
     numbers = put(spool, 2)
     spool.store()

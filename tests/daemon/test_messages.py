@@ -14,10 +14,12 @@ from ruamel.yaml import YAML
 
 from daemon import messages
 from daemon.batches import StageTimes
+from daemon.commands import OFF, ON
 from daemon.messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    CommandStats,
     ConfigMessage,
     DetectionsMessage,
     EngineInfo,
@@ -25,6 +27,7 @@ from daemon.messages import (
     EventMessage,
     InfoMessage,
     ModelInfo,
+    OutboxStats,
     PublisherStats,
     QueueStats,
     StatsMessage,
@@ -58,7 +61,23 @@ STATS = StatsMessage(
     models={"/opt/b": EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5)},
     classifiers={"type": ClassifierStats(crops=40, skipped=2)},
     queue=QueueStats(depth=0, dropped=0),
-    publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1, denied=0, last_denial=""),
+    outbox=OutboxStats("", depth=3, stored=2, unsaved=0, dropped={"age": 1}, quarantined=0, set_aside=0, oldest_s=1.5),
+    publisher=PublisherStats(
+        connected=True,
+        broker="127.0.0.1:1883",
+        state="connected",
+        state_s=12.5,
+        away_s=0.1,
+        published=197,
+        dropped=0,
+        connections=1,
+        refusals={"Server busy": 1},
+        last_refusal="Server busy: 127.0.0.1:1883",
+        denied=2,
+        denials={"Not authorized": 2},
+        last_denial="Not authorized: sightd/porch/gate/status",
+    ),
+    commands=CommandStats(accepted=1, refused={"retained": 1}),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
 )
@@ -221,6 +240,8 @@ def test_real_json_matches_the_asyncapi_document(message: str, payload: bytes) -
     ("message", "payload"),
     [
         *[("available", word) for word in (messages.ONLINE, messages.STOPPED, messages.OFFLINE)],
+        *[("enabledState", word) for word in (ON, OFF)],
+        *[("enabledSet", word) for word in (ON, OFF)],
         *[("status", word) for word in (messages.CAMERA_ONLINE, messages.CAMERA_OFFLINE, messages.CAMERA_DISABLED)],
     ],
 )
@@ -255,6 +276,8 @@ def test_the_document_refuses_what_we_never_send() -> None:
         ("Config", ConfigMessage),
         ("Stats", StatsMessage),
         ("CameraStats", CameraStats),
+        ("PublisherStats", PublisherStats),
+        ("CommandStats", CommandStats),
         ("EngineStats", EngineStats),
         ("ClassifierStats", ClassifierStats),
     ],
@@ -284,10 +307,14 @@ def test_the_documents_addresses_are_our_topics() -> None:
         "detections": topics.detections("{camera}"),
         "events": topics.events("{camera}"),
         "objects": topics.objects("{camera}", "label").replace("/label", "/{label}"),
+        "enabledSet": topics.commands.replace("+", "{camera}"),
+        "enabledState": topics.enabled_state("{camera}"),
     }
 
 
 def test_what_is_retained_in_the_document_and_events_are_sent_with_qos_1() -> None:
     for name, operation in asyncapi()["operations"].items():
+        if operation["action"] == "receive":
+            continue
         binding, seq = operation["bindings"]["mqtt"], int(name == "sendEvents")
         assert binding["qos"] == Message("topic", b"", retain=binding["retain"], seq=seq).qos

@@ -266,6 +266,20 @@ def test_a_password_that_becomes_right_connects(tmp_path: Path) -> None:
             running.wait_until(lambda publisher: publisher.connected)
 
 
+def test_a_new_password_in_its_file_is_used_from_the_next_connection_on(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("old")
+    with running_broker(tmp_path, users={"sightd": PASSWORD}) as broker, publishing(
+        broker.port, username="sightd", password_file=secret
+    ) as running:
+        running.wait_until(lambda publisher: publisher.state.startswith("refused"))
+        secret.write_text("")  # as it is just being replaced
+        running.wait_until(lambda publisher: publisher.state == "connecting")
+        secret.write_text(f"{PASSWORD}\n")
+        running.wait_until(lambda publisher: publisher.connected)
+
+
 def test_an_anonymous_client_is_refused_where_a_user_is_wanted(tmp_path: Path) -> None:
     with running_broker(tmp_path, users={"sightd": PASSWORD}) as broker, publishing(broker.port) as running:
         running.wait_until(lambda publisher: publisher.state.startswith("refused"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict
 
 from daemon.stats import sentence
@@ -17,6 +17,11 @@ class Camera:
 @dataclass
 class Publisher:
     connected: bool
+    broker: str = "b:1883"
+    state: str = "connected"
+    state_s: float = 60.0
+    denied: int = 0
+    last_denial: str = ""
 
 
 @dataclass
@@ -31,9 +36,18 @@ STATS = Stats({"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}, 
 
 
 def test_it_says_who_is_missing() -> None:
-    assert sentence(STATS) == "1 of 2 cameras online (not: gate), 10.0 fps; broker connected"  # type: ignore[arg-type]
+    assert sentence(STATS) == "1 of 2 cameras online (not: gate), 10.0 fps; broker b:1883 connected"  # type: ignore[arg-type]
 
 
 def test_another_engine_than_the_bundles_comes_first_with_its_remedy() -> None:
     said = sentence(STATS, "the fallback serves; sightd convert --rebuild B")  # type: ignore[arg-type]
     assert said.startswith("NOT THE BUNDLE'S ENGINE: the fallback serves; sightd convert --rebuild B | 1 of 2 cameras")
+
+
+def test_it_says_that_a_broker_refuses_us_since_when_and_that_an_acl_denies_topics() -> None:
+    away = replace(STATS, publisher=Publisher(False, state="refused: Not authorized", state_s=35.4))
+    assert sentence(away).endswith("; broker b:1883 not connected for 35 s (refused: Not authorized)")  # type: ignore[arg-type]
+    gone = replace(STATS, publisher=Publisher(False, state="connecting"))
+    assert sentence(gone).endswith("; broker b:1883 not connected for 60 s")  # type: ignore[arg-type]
+    denied = replace(STATS, publisher=Publisher(True, denied=3, last_denial="Not authorized: a/b"))
+    assert sentence(denied).endswith("; broker b:1883 connected, denies: Not authorized: a/b")  # type: ignore[arg-type]

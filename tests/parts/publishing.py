@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
-from daemon.broker import BrokerOptions
+from daemon.broker import BrokerOptions, Inbox
+from daemon.event_spool import EventSpool
 from daemon.outbox import Message, Outbox
 from daemon.publisher import Publisher
 from daemon.topics import Topics
@@ -23,9 +24,16 @@ _TOPICS = Topics("sightd/porch")
 class Running:
     """A publisher on a thread of its own, and how it ended."""
 
-    def __init__(self, options: BrokerOptions, topics: Topics, capacity: int) -> None:
-        self.outbox = Outbox(capacity)
-        self.publisher = Publisher(options, topics, self.outbox)
+    def __init__(
+        self,
+        options: BrokerOptions,
+        topics: Topics,
+        capacity: int,
+        inbox: Optional[Inbox] = None,
+        events: Optional[EventSpool] = None,
+    ) -> None:
+        self.outbox = Outbox(capacity, events)
+        self.publisher = Publisher(options, topics, self.outbox, inbox)
         self.errors: List[BaseException] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -54,8 +62,17 @@ class Running:
 
 
 @contextmanager
-def publishing(port: int, topics: Topics = _TOPICS, capacity: int = 1000, **options: Any) -> Iterator[Running]:
-    running = Running(BrokerOptions(**{"host": "127.0.0.1", "port": port, **options}), topics, capacity)
+def publishing(
+    port: int,
+    topics: Topics = _TOPICS,
+    capacity: int = 1000,
+    inbox: Optional[Inbox] = None,
+    events: Optional[EventSpool] = None,
+    **options: Any,
+) -> Iterator[Running]:
+    """*events* has its storing thread from whoever made it, which still runs when the outbox is closed."""
+    options = {"host": "127.0.0.1", "port": port, **options}
+    running = Running(BrokerOptions(**options), topics, capacity, inbox, events)
     try:
         yield running
     finally:

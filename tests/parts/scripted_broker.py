@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, Tuple
 
@@ -31,13 +31,12 @@ def connack(reason: int = 0, *, session_present: bool = False, reference: str = 
 
 
 def disconnect(reason: int, reference: str = "") -> bytes:
-    """A server's DISCONNECT."""
-    body = bytes([reason]) + _properties(reference, {})
+    """A server's DISCONNECT, with a reason string too: paho before 2.2 misses the code in a packet of two bytes."""
+    body = bytes([reason]) + _properties(reference, {}, b"\x1f\x00\x01x")
     return b"\xe0" + bytes([len(body)]) + body
 
 
-def _properties(reference: str, numbers: Dict[str, int]) -> bytes:
-    packed = b""
+def _properties(reference: str, numbers: Dict[str, int], packed: bytes = b"") -> bytes:
     for name, value in numbers.items():
         identifier, size = _NUMBERS[name]
         packed += bytes([identifier]) + value.to_bytes(size, "big")
@@ -77,10 +76,11 @@ class ScriptedBroker:
     owed: List[Tuple[socket.socket, bytes]] = field(default_factory=list)
 
     def pay(self) -> None:
-        """Send the receipts that were held back."""
+        """Send the receipts that were held back, to those who still wait for them."""
         owed, self.owed = self.owed, []
         for client, receipt in owed:
-            client.sendall(receipt)
+            with suppress(OSError):
+                client.sendall(receipt)
 
     def answer(self, client: socket.socket, kind: int, flags: int, body: bytes) -> None:
         """To one packet."""

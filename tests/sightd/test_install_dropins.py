@@ -114,14 +114,20 @@ def test_a_name_is_judged_by_all_of_its_addresses(
 
 def test_the_hosts_are_those_of_the_broker_and_of_cameras_in_use() -> None:
     text = b"""
-mqtt: {host: broker.lan}
+mqtt: {host: broker.lan, fallbacks: ["198.51.100.9:1884", "[2001:db8::2]:1883"]}
 cameras:
   a: {url: "rtsp://user:canary@203.0.113.9:554/x"}
   b: {url: "http://[2001:db8::1]/x"}
   c: {url: /media/x.mp4}
   d: {url: "rtsp://198.51.100.1/x", enabled: false}
 """
-    assert hosts_of(parse_settings(text, Path("/c.yaml"))) == ["2001:db8::1", "203.0.113.9", "broker.lan"]
+    assert hosts_of(parse_settings(text, Path("/c.yaml"))) == [
+        "198.51.100.9",
+        "2001:db8::1",
+        "2001:db8::2",
+        "203.0.113.9",
+        "broker.lan",
+    ]
 
 
 # the unit as systemd sees it

@@ -130,6 +130,21 @@ def test_cameras_of_another_shape_are_a_mistake(cameras: str) -> None:
         ("mqtt: {host: 'mqtt://broker'}", "without scheme, port or path"),
         ("mqtt: {host: 'broker:1883'}", "without scheme, port or path"),
         ("mqtt: {host: ''}", "without scheme, port or path"),
+        ("mqtt: {fallbacks: b}", "must be a list"),
+        ("mqtt: {fallbacks: ['mqtt://b']}", "fallbacks[0]: must be host, host:port, or [address]:port"),
+        ("mqtt: {fallbacks: ['b:1883/x']}", "fallbacks[0]: must be host, host:port, or [address]:port"),
+        ("mqtt: {fallbacks: ['me@b']}", "fallbacks[0]: must be a host name or an address alone"),
+        ("mqtt: {fallbacks: [b, '::1:x']}", "fallbacks[1]: must be host, host:port, or [address]:port"),
+        ("mqtt: {fallbacks: ['[b]:1883']}", "fallbacks[0]: must be host, host:port, or [address]:port"),
+        ("mqtt: {fallbacks: ['b:70000']}", "fallbacks[0]: has a port that is not 1 to 65535"),
+        ("mqtt: {fallbacks: ['b:0']}", "fallbacks[0]: has a port that is not 1 to 65535"),
+        ("mqtt: {fallbacks: ['']}", "fallbacks[0]: must be host, host:port, or [address]:port"),
+        ("mqtt: {fallbacks: [7]}", "fallbacks[0]: must be text"),
+        ("mqtt: {fallbacks: [b, 'b:1883']}", "mqtt: fallbacks: b:1883 is named twice"),
+        ("mqtt: {host: b, port: 1884, fallbacks: ['b:1884']}", "mqtt: fallbacks: b:1884 is named twice"),
+        ("mqtt: {redirects: any}", "mqtt: redirects: any needs tls.enabled: true"),
+        ("mqtt: {redirects: all}", "must be one of configured, any"),
+        ("mqtt: {commands: 1}", "must be true or false"),
         ("mqtt: {topic_prefix: /a}", "topic levels"),
         ("mqtt: {topic_prefix: a/}", "topic levels"),
         ("mqtt: {topic_prefix: a//b}", "topic levels"),
@@ -186,6 +201,19 @@ def test_defaults_are_what_a_minimal_file_gives() -> None:
     assert settings.bundle == Path("/opt/sightd/bundles/default")
     assert (settings.mqtt.host, settings.mqtt.broker_port, settings.mqtt.keepalive_s) == ("127.0.0.1", 1883, 10)
     assert (settings.cameras["front"].max_fps, settings.cameras["front"].pace) == (10.0, "live")
+
+
+def test_brokers_are_tried_in_the_order_of_the_file() -> None:
+    others = "fallbacks: [b, 'c:1884', '2001:db8::1', '[2001:db8::1]:1885']"
+    assert parse(f"mqtt: {{host: a, {others}}}\n{CAMERA}").mqtt.addresses == [
+        ("a", 1883),
+        ("b", 1883),
+        ("c", 1884),
+        ("2001:db8::1", 1883),
+        ("2001:db8::1", 1885),
+    ]
+    tls = parse(f"mqtt: {{host: a, fallbacks: [b], redirects: any, tls: {{enabled: true}}}}\n{CAMERA}").mqtt
+    assert tls.addresses == [("a", 8883), ("b", 8883)]
 
 
 @pytest.mark.parametrize(
