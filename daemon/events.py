@@ -15,7 +15,7 @@ from sightd.types import Attribute, Detections, Frame
 
 from .messages import TrackedObject
 from .rules import EventRule, Rule
-from .tracking import Tracker
+from .tracking import Tracker, stationary
 
 __all__ = ["Events", "Tell"]
 
@@ -99,7 +99,7 @@ class Events:
         due = (tracks["told_at"] > 0.0) & (now - tracks["told_at"] >= rule.update_interval_s)
         if not due.any():
             return  # as mostly
-        changed = tracks["stationary"] != tracks["told_stationary"]
+        changed = stationary(tracks) != tracks["told_stationary"]
         changed |= tracks["top_score"] >= tracks["told_top_score"] + _BETTER
         if self._reworded:
             changed |= np.isin(tracks["id"], list(self._reworded))
@@ -116,7 +116,7 @@ class Events:
         told = self._told.pop(identity, None)
         after = self._object(track, told, is_over=kind == "end")
         track["told_at"] = now
-        track["told_top_score"], track["told_stationary"] = track["top_score"], track["stationary"]
+        track["told_top_score"], track["told_stationary"] = track["top_score"], stationary(track)
         self._reworded.discard(identity)
         if kind != "end":
             self._told[identity] = after
@@ -141,7 +141,7 @@ class Events:
             box=box,
             area=width * height,
             ratio=round(width / height, 2),
-            stationary=bool(row["stationary"]),
+            stationary=bool(stationary(track)[0]),
             motionless_count=int(row["motionless_count"]),
             position_changes=int(row["position_changes"]),
             attributes=dict(self._words.get(identity, {})),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .stillness import stationary
 from .tracker import TRACK, Tracker
 
-__all__ = ["TRACK", "Tracker"]
+__all__ = ["TRACK", "Tracker", "stationary"]

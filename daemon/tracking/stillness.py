@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STILLNESS", "observe", "start"]
+__all__ = ["STILLNESS", "observe", "start", "stationary"]
 
-#: Fields of a structured array that the functions here read and write, beside those of MOTION.
+#: Fields of a structured array that the functions here read and write, beside those of MOTION and "seen_at".
 STILLNESS = [
     #: The centre where it last stood (pixels), and since when (monotonic seconds).
     ("anchor", np.float64, 2),
     ("still_since", np.float64),
     #: How often it was seen since.
     ("motionless_count", np.int32),
-    ("stationary", np.bool_),
     #: How often it moved on after it had been stationary.
     ("position_changes", np.int32),
 ]
@@ -37,11 +36,16 @@ def start(tracks: NDArray[Any], at: float) -> None:
 
 def observe(tracks: NDArray[Any], at: float) -> None:
     """Tracks that were just seen again, in place."""
-    moved = np.asarray((np.abs(tracks["centre"] - tracks["anchor"]) > _MOVED * tracks["sides"]).any(axis=1))
+    centre = tracks["centre"]
     tracks["motionless_count"] += 1
+    moved = np.asarray((np.abs(centre - tracks["anchor"]) > _MOVED * tracks["sides"]).any(axis=1))
     if moved.any():
-        tracks["position_changes"] += moved & tracks["stationary"]
+        tracks["position_changes"] += moved & (at - tracks["still_since"] >= _STATIONARY_S)
         tracks["motionless_count"][moved] = 0
-        tracks["anchor"][moved] = tracks["centre"][moved]
+        tracks["anchor"][moved] = centre[moved]
         tracks["still_since"][moved] = at
-    tracks["stationary"] = at - tracks["still_since"] >= _STATIONARY_S
+
+
+def stationary(tracks: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which had not moved for a while when they were last seen."""
+    return np.asarray(tracks["seen_at"] - tracks["still_since"] >= _STATIONARY_S)

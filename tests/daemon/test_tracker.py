@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from daemon.tracking import Tracker
+from daemon.tracking import Tracker, stationary
 from daemon.tracking.matching import best_pairs, overlaps
 from sightd.types import Detections
 
@@ -163,8 +163,7 @@ def test_what_stands_is_stationary_after_a_while_and_counts_when_it_moves_on() -
     for k in range(120):
         place = 100 + 20 * max(0, k - 60)
         tracker.update(found([(place, 100, 60, 60)]), 0.1 * k, MIN_SCORE)
-        row = tracker.tracks[0]
-        told.append((bool(row["stationary"]), int(row["position_changes"])))
+        told.append((bool(stationary(tracker.tracks)[0]), int(tracker.tracks["position_changes"][0])))
     assert told[29] == (False, 0)
     assert told[31] == told[60] == (True, 0)
     assert told[70] == told[-1] == (False, 1)
@@ -197,7 +196,7 @@ def test_whatever_comes_a_track_has_one_detection_a_frame_and_no_id_comes_twice(
         usable = np.isfinite(rows).all(axis=1) & (detections.scores >= MIN_SCORE)
         assert (ids[usable] > 0).all(), "what is reported has a track"
         assert (np.diff(tracker.tracks["id"]) > 0).all()
-        for column in ("box", "centre", "velocity", "variance"):
+        for column in ("box", "sides", "centre", "velocity", "variance"):
             assert np.isfinite(tracker.tracks[column]).all()
 
 
