@@ -12,11 +12,13 @@ __all__ = ["best_pairs", "overlaps"]
 
 def overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """[N, M] IoU of [N, 4] and [M, 4] boxes, all of which have an area."""
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
-    np.maximum(sides, 0.0, out=sides)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _areas(boxes)[:, None] + _areas(others) - shared
-    return np.asarray(shared / union, np.float64)
+    left, top, right, bottom = boxes.T[:, :, None]
+    lefts, tops, rights, bottoms = others.T
+    width = np.minimum(right, rights) - np.maximum(left, lefts)
+    height = np.minimum(bottom, bottoms) - np.maximum(top, tops)
+    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+    areas, others_areas = (right - left) * (bottom - top), (rights - lefts) * (bottoms - tops)
+    return np.asarray(shared / (areas + others_areas - shared), np.float64)
 
 
 def best_pairs(similarity: NDArray[np.float64], least: float) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -43,8 +45,3 @@ def best_pairs(similarity: NDArray[np.float64], least: float) -> Tuple[NDArray[n
         left[mutual] = 0.0
         left[:, column[mutual]] = 0.0
     return rows, columns
-
-
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float64)

@@ -94,10 +94,11 @@ class Tracker:
             return ids
         seen = _Seen.of(found)
         reported = found.scores >= min_score
-        high, low = (seen.usable & reported).nonzero()[0], (seen.usable & ~reported).nonzero()[0]
+        high = (seen.usable & reported).nonzero()[0]
         every = np.arange(len(self.tracks))
         matched = self._go_on(every, seen, high, ids, reported=True)
-        if len(low) and len(matched) < len(every):
+        if len(high) < len(found) and len(matched) < len(every):
+            low = (seen.usable & ~reported).nonzero()[0]
             self._go_on(np.delete(every, matched), seen, low, ids, reported=False)
         if len(matched) < len(high):
             self._begin(seen, high[ids[high] == 0], ids)
