@@ -21,6 +21,7 @@ _BENCHES = {
     "speedup": "INT8 against float in a conventional convolutional detector with SiLU",
     "pipeline": "throughput of the whole daemon as a share of the bare engine's, CPU time a frame by stage",
     "models": "two models on four cameras, each as a share of its bare engine; what a classifier costs",
+    "tracker": "how well objects are followed, in a real clip and in generated ones, and the time a frame",
     "latency": "from a frame's capture to its message at a subscriber, four live streams",
     "outbox": "events a second through the durable outbox to mosquitto, and through paho alone in memory",
     "gpu": "TensorRT on a real GPU: AP, latency, PyTorch beside it, copies, memory, the daemon (docs/gpu.md)",

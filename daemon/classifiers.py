@@ -76,23 +76,30 @@ class Classifiers:
         """
         frames = inferred.batch.frames
         rules: Dict[str, Dict[int, ClassifierRule]] = {}
-        for index, rule in _rules(inferred.bundle, frames, plan):
-            rules.setdefault(rule.name, {})[index] = rule
+        for index, asks in _rules(inferred.bundle, frames, plan):
+            rules.setdefault(asks.name, {})[index] = asks
         if not rules:
             return Classification(inferred, [])
         found = plan.models[inferred.bundle].applied(inferred.candidates, inferred.batch.placements)
+        reported: Dict[int, NDArray[np.bool_]] = {}
         for index in {index for own in rules.values() for index in own}:
-            found[index] = plan.rules[frames[index].camera].applied(found[index])
-        questions = [question for own in rules.values() for question in self._submit(frames, found, own)]
+            rule = plan.rules[frames[index].camera]
+            found[index] = rule.tracked(found[index])
+            reported[index] = found[index].scores >= rule.min_score
+        questions = [question for own in rules.values() for question in self._submit(frames, found, reported, own)]
         return Classification(replace(inferred, found=found), questions)
 
     def _submit(
-        self, frames: Sequence[Frame], found: Sequence[Detections], rules: Mapping[int, ClassifierRule]
+        self,
+        frames: Sequence[Frame],
+        found: Sequence[Detections],
+        reported: Mapping[int, NDArray[np.bool_]],
+        rules: Mapping[int, ClassifierRule],
     ) -> Iterator[_Question]:
         """Cut out and submit what one classifier is asked about; nothing where there is no such object."""
         rule = next(iter(rules.values()))
         classifier = self._loaded[rule.bundle]
-        areas = {index: _wanted(found[index], own) for index, own in rules.items()}
+        areas = {index: _wanted(found[index], reported[index], own) for index, own in rules.items()}
         places = _largest_first(areas, {index: classifier.last_look(frames[index].camera) for index in areas})
         chosen = [place for rank, place in places if rank < rule.max_per_frame][: classifier.engine.max_batch]
         self._counters.crops[rule.name] += len(chosen)
@@ -165,11 +172,11 @@ def _rules(bundle: str, frames: Sequence[Frame], plan: Plan) -> Iterator[Tuple[i
                 yield index, own
 
 
-def _wanted(found: Detections, rule: ClassifierRule) -> NDArray[np.float32]:
-    """The area of each object, 0 where *rule* does not ask about it."""
+def _wanted(found: Detections, reported: NDArray[np.bool_], rule: ClassifierRule) -> NDArray[np.float32]:
+    """The area of each object, 0 where it is not *reported* or *rule* does not ask about it."""
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     large = sides.min(axis=1) >= rule.min_size if len(found) else np.zeros(0, np.bool_)
-    asked = large if rule.classes is None else large & np.isin(found.classes, list(rule.classes))
+    asked = reported & large if rule.classes is None else reported & large & np.isin(found.classes, list(rule.classes))
     areas: NDArray[np.float32] = np.where(asked, sides.prod(axis=1), np.float32(0))
     return areas
 

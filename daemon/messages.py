@@ -6,10 +6,11 @@ rounded here (an unrounded float32 doubles the payload) and are always finite.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from sightd.types import Attribute, Detections, Frame
 
@@ -33,6 +34,7 @@ __all__ = [
     "DetectionsMessage",
     "EngineInfo",
     "EngineStats",
+    "EventMessage",
     "InfoMessage",
     "LatencyMs",
     "ModelInfo",
@@ -40,6 +42,7 @@ __all__ = [
     "PublisherStats",
     "QueueStats",
     "StatsMessage",
+    "TrackedObject",
     "encode",
     "encode_detections",
 ]
@@ -71,6 +74,8 @@ class LatencyMs(msgspec.Struct, frozen=True, gc=False):
 class DetectedObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One object of one frame."""
 
+    #: The same for the same object from frame to frame; unique since the daemon started.
+    track_id: int
     label: str
     score: float
     #: x1, y1, x2, y2 in pixels of the camera's picture.
@@ -96,6 +101,48 @@ class DetectionsMessage(msgspec.Struct, frozen=True):
     height: int
     latency_ms: LatencyMs
     objects: List[DetectedObject]
+
+
+class TrackedObject(msgspec.Struct, frozen=True):
+    """What an event says of an object; the names, units and boxes are those of Frigate's events."""
+
+    #: "<start_time>-<boot_id>-<track_id>": the same in all events of the object, unique over nodes and restarts.
+    id: str
+    #: As in detections.
+    track_id: int
+    camera: str
+    #: When it was last seen: captured_at of that frame (Unix seconds, UTC).
+    frame_time: float
+    label: str
+    #: When last seen, and the best so far.
+    score: float
+    top_score: float
+    start_time: float
+    #: None until its end; then when it was last seen.
+    end_time: Optional[float]
+    #: x1, y1, x2, y2 in whole pixels, its area in square pixels, width over height.
+    box: List[int]
+    area: int
+    ratio: float
+    #: Whether it stands still, in how many frames it has since it last moved, how often it moved on after it had stood.
+    stationary: bool
+    motionless_count: int
+    position_changes: int
+    #: By classifier, its surest word so far.
+    attributes: Mapping[str, Attribute]
+
+
+class EventMessage(msgspec.Struct, frozen=True):
+    """An object has come, has changed or is gone."""
+
+    #: "new", "update" or "end".
+    type: str
+    #: Of the event, in the order in which they happened; see :meth:`daemon.outbox.Outbox.next_seq`.
+    seq: int
+    boot_id: str
+    #: As it was told last; with "new" the same as after.
+    before: TrackedObject
+    after: TrackedObject
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
@@ -285,6 +332,7 @@ def encode(message: msgspec.Struct) -> bytes:
 def encode_detections(
     frame: Frame,
     detections: Detections,
+    track_ids: NDArray[np.int64],
     labels: Sequence[str],
     times: StageTimes,
     *,
@@ -295,6 +343,7 @@ def encode_detections(
 
     An object whose score or box is not finite is left out: JSON has no NaN.
 
+    :param track_ids: [N], of the detections.
     :param labels: of the bundle, by class index.
     :param published_at: wall clock now (Unix seconds).
     :raises IndexError: a class has no label, so the bundle's labels are not this model's.
@@ -310,7 +359,7 @@ def encode_detections(
             width=width,
             height=height,
             latency_ms=_latency(times),
-            objects=_objects(detections, labels, width, height),
+            objects=_objects(detections, track_ids, labels, width, height),
         )
     )
 
@@ -320,7 +369,9 @@ def _latency(times: StageTimes) -> LatencyMs:
     return LatencyMs(*[round(stage_s * 1000, 2) for stage_s in (*stages, sum(stages))])
 
 
-def _objects(detections: Detections, labels: Sequence[str], width: int, height: int) -> List[DetectedObject]:
+def _objects(
+    detections: Detections, track_ids: NDArray[np.int64], labels: Sequence[str], width: int, height: int
+) -> List[DetectedObject]:
     """Built by column: one tolist() a column is several times faster than touching single NumPy numbers."""
     if not len(detections):
         return []  # the usual frame
@@ -328,11 +379,12 @@ def _objects(detections: Detections, labels: Sequence[str], width: int, height: 
     rows = np.column_stack([detections.boxes, detections.scores]).astype(np.float64)
     finite = np.asarray(np.isfinite(rows).all(axis=1))
     if not finite.all():
-        rows, detections = rows[finite], detections.where(finite)
+        rows, detections, track_ids = rows[finite], detections.where(finite), track_ids[finite]
     boxes = rows[:, :4]
     return [
-        DetectedObject(labels[index], score, box, box_norm, attributes)
-        for index, score, box, box_norm, attributes in zip(
+        DetectedObject(track_id, labels[index], score, box, box_norm, attributes)
+        for track_id, index, score, box, box_norm, attributes in zip(
+            track_ids.tolist(),
             detections.classes.tolist(),
             rows[:, 4].round(3).tolist(),
             boxes.round(1).tolist(),

@@ -9,6 +9,7 @@ thread. Both are plain functions over plain objects, so a test can run them with
 from __future__ import annotations
 
 import queue
+import time
 from functools import partial
 from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence
 
@@ -26,6 +27,9 @@ __all__ = ["Sink", "analyse", "infer", "next_batch"]
 _IDLE_S = 0.25
 #: With batches under way and no frame waiting: how often it looks which of them comes first, in seconds.
 _TICK_S = 0.001
+
+#: How often the analysis thread looks after what no frame comes for, in seconds.
+_ROUND_S = 1.0
 
 #: Receives each batch and the detections of its frames, in order, on the analysis thread.
 Sink = Callable[[Inferred, List[Detections]], None]
@@ -60,13 +64,27 @@ def infer(
                 results.put(inferred)
 
 
-def analyse(results: queue.Queue[Optional[Inferred]], plan: Callable[[], Plan], sink: Sink, progress: Progress) -> None:
+def analyse(
+    results: queue.Queue[Optional[Inferred]],
+    plan: Callable[[], Plan],
+    sink: Sink,
+    progress: Progress,
+    on_round: Callable[[], None] = lambda: None,
+) -> None:
     """Hand each batch's detections to *sink* until None comes out of *results*: the thread that infers has ended.
 
     :param plan: gives the plan that holds now; a reload may replace it between two batches.
+    :param on_round: called every second or so, whether batches come or not.
     """
+    round_at = time.monotonic()
     while True:
-        inferred = results.get()
+        if time.monotonic() >= round_at:
+            round_at = time.monotonic() + _ROUND_S
+            on_round()
+        try:
+            inferred = results.get(timeout=_ROUND_S)
+        except queue.Empty:
+            continue
         if inferred is None:
             return
         progress.step(holding=True)

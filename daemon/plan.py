@@ -47,7 +47,7 @@ class Collection:
 class Suppression:
     """How one model's candidates become detections."""
 
-    #: The lowest score that any of its cameras reports.
+    #: The lowest score that is of use to any of its cameras.
     min_score: float
     #: IoU above which NMS drops the lower of two boxes of a class.
     iou: float = 0.45
@@ -106,7 +106,7 @@ def plan_for(settings: Settings, manifests: Mapping[str, Manifest]) -> Plan:
 
 
 def _suppression(settings: Settings, manifest: Manifest, rules: Sequence[Rule]) -> Suppression:
-    lowest = min((rule.min_score for rule in rules), default=1.0)
+    lowest = min((rule.tracked_score for rule in rules), default=1.0)
     return Suppression(lowest, settings.nms_iou or manifest.output.nms_iou, settings.max_objects)
 
 

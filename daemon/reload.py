@@ -19,6 +19,7 @@ _RELOADABLE = frozenset(
         "camera_defaults",
         "cameras",
         "classifiers",
+        "events",
         "log_level",
         "max_objects",
         "nms_iou",

@@ -1,24 +1,32 @@
-"""Detections become messages: each camera's own threshold and labels, then its topic."""
+"""Detections become messages: each camera's own threshold, labels and tracks, then its topics."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from typing import Callable, List, Mapping, Sequence
+from functools import partial
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
-from sightd.types import Detections
+from sightd.types import Detections, Frame
 
 from .batches import Inferred
 from .counters import Counters
-from .messages import encode_detections
+from .events import Events
+from .messages import EventMessage, TrackedObject, encode, encode_detections
 from .outbox import Message, Outbox
 from .plan import Plan
+from .presence import Presence
+from .rules import Rule
 from .topics import Topics
 
 __all__ = ["Reporter"]
 
+#: An event's type -> by how many more objects there are.
+_CHANGE = {"new": 1, "update": 0, "end": -1}
+
 
 class Reporter:
-    """The pipeline's sink (analysis thread): one detections message a frame into the outbox.
+    """The pipeline's sink (analysis thread): a detections message a frame and the events of it, into the outbox.
 
     :param plan: gives the plan that holds now; frames of cameras that are no longer in it, or that another model looks
         at by now, are not reported.
@@ -36,23 +44,71 @@ class Reporter:
     ) -> None:
         self._plan, self._labels, self._boot_id = plan, labels, boot_id
         self._topics, self._outbox, self._counters = topics, outbox, counters
+        self._track_ids = itertools.count(1)
+        #: By camera.
+        self._events: Dict[str, Events] = {}
+        self._presence = Presence(topics, outbox)
+        self._followed: Optional[Plan] = None
 
     def __call__(self, inferred: Inferred, found: List[Detections]) -> None:
-        rules, labels = self._plan().rules, self._labels[inferred.bundle]
+        rules = self._plan().rules
         for frame, detections in zip(inferred.batch.frames, found):
             rule = rules.get(frame.camera)
-            if rule is None or rule.bundle != inferred.bundle:
-                continue
-            payload = encode_detections(
-                frame,
-                rule.applied(detections),
-                labels,
-                inferred.times(frame),
-                boot_id=self._boot_id,
-                published_at=time.time(),
-            )
-            self._outbox.put(Message(self._topics.detections(frame.camera), payload))
-            self._counters.inferred[frame.camera] += 1
-            self._counters.frames[inferred.bundle] += 1
+            if rule is not None and rule.bundle == inferred.bundle:
+                self._report(frame, detections, rule, inferred)
         self._counters.batches[inferred.bundle] += 1
         self._counters.infer_s[inferred.bundle] += inferred.inferred_at - inferred.submitted_at
+
+    def look_round(self) -> None:
+        """End the events of cameras that are silent, gone, or looked at by another model; every second or so."""
+        plan = self._plan()
+        rules = plan.rules
+        for camera, events in list(self._events.items()):
+            rule = rules.get(camera)
+            if rule is None or rule.bundle != events.bundle:
+                self._events.pop(camera).close()
+            else:
+                events.expire(time.monotonic() - rule.events.lost_after_s)
+        if plan is not self._followed:
+            self._followed = plan
+            told = {camera: rule for camera, rule in rules.items() if rule.events.enabled}
+            self._presence.follow({camera: rule.reported(self._labels[rule.bundle]) for camera, rule in told.items()})
+
+    def close(self) -> None:
+        """End all events: nothing follows."""
+        for events in self._events.values():
+            events.close()
+
+    def _report(self, frame: Frame, detections: Detections, rule: Rule, inferred: Inferred) -> None:
+        candidates = rule.tracked(detections)
+        track_ids = self._events_of(frame.camera, rule.bundle).look(frame, candidates, rule)
+        reported = candidates.scores >= rule.min_score
+        payload = encode_detections(
+            frame,
+            candidates.where(reported),
+            track_ids[reported],
+            self._labels[rule.bundle],
+            inferred.times(frame),
+            boot_id=self._boot_id,
+            published_at=time.time(),
+        )
+        self._outbox.put(Message(self._topics.detections(frame.camera), payload))
+        self._counters.inferred[frame.camera] += 1
+        self._counters.frames[rule.bundle] += 1
+
+    def _events_of(self, camera: str, bundle: str) -> Events:
+        events = self._events.get(camera)
+        if events is None or events.bundle != bundle:
+            if events is not None:
+                events.close()
+            tell = partial(self._tell, self._topics.events(camera))
+            events = Events(camera, bundle, self._labels[bundle], self._track_ids, self._boot_id, tell)
+            self._events[camera] = events
+        return events
+
+    def _tell(self, topic: str, kind: str, before: TrackedObject, after: TrackedObject) -> None:
+        """Put an event; where room is short an update is the first to go."""
+        self._presence.count(after.camera, after.label, _CHANGE[kind])
+        seq = self._outbox.next_seq()
+        payload = encode(EventMessage(kind, seq, self._boot_id, before, after))
+        self._outbox.put(Message(topic, payload, seq=seq, priority=int(kind != "update")))

@@ -10,13 +10,18 @@ import numpy as np
 
 from sightd.bundle import CLASSIFIER, Manifest
 from sightd.errors import ConfigError
-from sightd.settings import ClassifierSettings, Settings
+from sightd.settings import ClassifierSettings, EventSettings, Settings
 from sightd.types import Detections
 
 if TYPE_CHECKING:
     from sightd.masks import Polygon  # brings OpenCV, and the doctor runs where that is broken
 
-__all__ = ["ClassifierRule", "Rule", "rules_for"]
+__all__ = ["ClassifierRule", "EventRule", "Rule", "rules_for"]
+
+#: Boxes of this share of what a camera reports are followed too: they go on with an object that was already there.
+_TRACKED_SHARE = 0.5
+#: So many frames at a camera's rate must fit into the time that an object may be lost for.
+_LOST_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,19 @@ class ClassifierRule:
 
 
 @dataclass(frozen=True)
+class EventRule:
+    """When the objects of a camera become events."""
+
+    enabled: bool = True
+    #: An object that is seen for less is no event.
+    min_duration_s: float = 0.5
+    #: One that is not seen for longer is gone.
+    lost_after_s: float = 3.0
+    #: From what was told of an object to its next update, at least.
+    update_interval_s: float = 5.0
+
+
+@dataclass(frozen=True)
 class Rule:
     """What becomes of one camera's frames."""
 
@@ -47,10 +65,27 @@ class Rule:
     #: Folder of the bundle whose model looks at them.
     bundle: str = ""
     classifiers: Tuple[ClassifierRule, ...] = ()
+    events: EventRule = EventRule()
+
+    @property
+    def tracked_score(self) -> float:
+        """The lowest score that is of use to the camera's tracker."""
+        return self.min_score * _TRACKED_SHARE
+
+    def reported(self, labels: Sequence[str]) -> List[str]:
+        """Those of its model's *labels* that this camera reports."""
+        return [label for index, label in enumerate(labels) if self.classes is None or index in self.classes]
 
     def applied(self, found: Detections) -> Detections:
         """Those of *found* that this camera reports."""
-        keep = found.scores >= self.min_score
+        return self._kept(found, self.min_score)
+
+    def tracked(self, found: Detections) -> Detections:
+        """Those of *found* that its tracker is given: what is reported, and what scores a little less."""
+        return self._kept(found, self.tracked_score)
+
+    def _kept(self, found: Detections, min_score: float) -> Detections:
+        keep = found.scores >= min_score
         if self.classes is not None:
             keep &= np.isin(found.classes, list(self.classes))
         return found.where(keep)
@@ -96,7 +131,14 @@ def _rule(settings: Settings, name: str, manifest: Manifest) -> Rule:
             for key, classifier in settings.classifiers.items()
             if classifier.cameras is None or name in classifier.cameras
         ),
+        events=_event_rule(settings.events, camera.max_fps),
     )
+
+
+def _event_rule(wanted: EventSettings, max_fps: float) -> EventRule:
+    """*wanted* for a camera of that rate; 0 is as fast as it can."""
+    lost_after_s = max(wanted.lost_after_s, _LOST_FRAMES / max_fps if max_fps else 0.0)
+    return EventRule(wanted.enabled, wanted.min_duration_s, lost_after_s, wanted.update_interval_s)
 
 
 def _classifier_rule(wanted: ClassifierSettings, bundle: str, name: str, labels: Sequence[str]) -> ClassifierRule:

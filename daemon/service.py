@@ -257,7 +257,8 @@ class Service:
             reporter(inferred, found)
             self._collector.consider(inferred, found)
 
-        analyse(self._results, lambda: self._plan, sink, self._progress["analysis"])
+        analyse(self._results, lambda: self._plan, sink, self._progress["analysis"], reporter.look_round)
+        reporter.close()
 
     def _collect(self) -> None:
         self._collector.run(self._hang_up)

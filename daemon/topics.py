@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Optional
 
 from sightd.errors import ConfigError
 
-__all__ = ["RESERVED", "Topics"]
+__all__ = ["RESERVED", "Topics", "slug"]
 
 #: Topics beside the cameras' own; no camera may be named like one.
 RESERVED = frozenset({"available", "config", "info", "stats"})
@@ -40,6 +41,14 @@ class Topics:
         """The objects in each frame of *camera*."""
         return self._of_camera(camera, "detections")
 
+    def events(self, camera: str) -> str:
+        """What came, changed and went in the view of *camera*."""
+        return self._of_camera(camera, "events")
+
+    def objects(self, camera: str, label: str) -> str:
+        """How many objects of *label* are in the view of *camera*."""
+        return self._of_camera(camera, f"objects/{slug(label)}")
+
     def enabled_state(self, camera: str) -> str:
         """Whether *camera* is switched on."""
         return self._of_camera(camera, "enabled/state")
@@ -55,6 +64,11 @@ class Topics:
             raise ConfigError(f"camera name {camera!r} is reserved for a topic of sightd: choose another")
         _check_level(camera, f"camera name {camera!r}")
         return f"{self.prefix}/{camera}/{leaf}"
+
+
+def slug(label: str) -> str:
+    """*label* as a level of a topic: small letters and digits, anything else between them as one "_"."""
+    return re.sub(r"[\W_]+", "_", label.lower()).strip("_") or "other"
 
 
 def _check_level(level: str, where: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "AgreementSettings",
     "CalibrationSettings",
     "EngineSettings",
+    "EventSettings",
     "OutboxSettings",
     "Settings",
     "json_schema",
@@ -76,6 +77,21 @@ class CalibrationSettings(Section):
     max_age_days: int = Field(default=0, ge=0, description="Remove frames older than so many days; 0: never")
     interval_s: int = Field(
         default=60, ge=1, description="The daemon considers one frame of each camera in so many seconds"
+    )
+
+
+class EventSettings(Section):
+    """When the objects that cameras report become events."""
+
+    enabled: bool = Field(default=True, description="Whether there are events")
+    min_duration_s: float = Field(
+        default=0.5, ge=0, le=60, description="An object that is seen for fewer seconds is no event"
+    )
+    lost_after_s: float = Field(
+        default=3.0, gt=0, le=60, description="One that is not seen for so many seconds is gone; three frames at least"
+    )
+    update_interval_s: float = Field(
+        default=5.0, ge=0, le=3600, description="Least seconds between two events of an object that changes"
     )
 
 
@@ -136,6 +152,9 @@ class Settings(Section):
     )
     calibration: CalibrationSettings = Field(
         default=CalibrationSettings(), description="Frames that are kept for the next conversion"
+    )
+    events: EventSettings = Field(
+        default=EventSettings(), description="Objects that come, change and go, as messages that must arrive"
     )
     agreement: AgreementSettings = Field(
         default=AgreementSettings(), description="What sightd convert --config demands of an INT8 engine"

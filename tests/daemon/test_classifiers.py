@@ -130,6 +130,7 @@ def test_an_object_that_the_camera_does_not_report_is_not_looked_at() -> None:
     found, counters = ask({"a": [(10, 10, 40, 40)], "b": [(60, 10, 90, 40)]}, RULE, engine, a=quiet)
     assert looked_at(found) == [[], [60]]
     assert counters.crops["kind"] == 1
+    assert [len(one) for one in found] == [1, 1], "its tracker is given it all the same"
 
 
 def test_a_camera_that_has_gone_over_to_another_model_is_not_asked_about() -> None:

@@ -24,12 +24,14 @@ from daemon.messages import (
     DetectionsMessage,
     EngineInfo,
     EngineStats,
+    EventMessage,
     InfoMessage,
     ModelInfo,
     OutboxStats,
     PublisherStats,
     QueueStats,
     StatsMessage,
+    TrackedObject,
     encode,
     encode_detections,
 )
@@ -79,6 +81,25 @@ STATS = StatsMessage(
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
 )
+CAR = TrackedObject(
+    id="1700000000.123-a1b2c3d4-12",
+    track_id=12,
+    camera="gate",
+    frame_time=1700000000.723,
+    label="car",
+    score=0.8,
+    top_score=0.912,
+    start_time=1700000000.123,
+    end_time=None,
+    box=[10, 20, 110, 720],
+    area=70000,
+    ratio=0.14,
+    stationary=False,
+    motionless_count=0,
+    position_changes=0,
+    attributes={"type": Attribute("van", 0.75)},
+)
+GONE = msgspec.structs.replace(CAR, end_time=1700000009.5)
 
 
 def detections(*rows: List[float]) -> Detections:
@@ -102,7 +123,8 @@ def encoded(found: Detections, **changes: Any) -> bytes:
         "image": np.zeros((720, 1280, 3), np.uint8),
         **changes,
     }
-    return encode_detections(Frame(**fields), found, LABELS, TIMES, boot_id="a1b2c3d4", published_at=1700000000.15649)
+    ids, told = np.arange(1, len(found) + 1), {"boot_id": "a1b2c3d4", "published_at": 1700000000.15649}
+    return encode_detections(Frame(**fields), found, ids, LABELS, TIMES, **told)
 
 
 def asyncapi() -> Dict[str, Any]:
@@ -141,8 +163,14 @@ def test_detections_are_rounded_and_complete() -> None:
             "total": 34.13,
         },
         "objects": [
-            {"label": "car", "score": 0.912, "box": [10.0, 20.1, 110.1, 720], "box_norm": [0.0078, 0.0279, 0.086, 1]},
-            {"label": "person", "score": 0.5, "box": [0, 0, 1280, 360], "box_norm": [0, 0, 1, 0.5]},
+            {
+                "track_id": 1,
+                "label": "car",
+                "score": 0.912,
+                "box": [10.0, 20.1, 110.1, 720],
+                "box_norm": [0.0078, 0.0279, 0.086, 1],
+            },
+            {"track_id": 2, "label": "person", "score": 0.5, "box": [0, 0, 1280, 360], "box_norm": [0, 0, 1, 0.5]},
         ],
     }
 
@@ -173,7 +201,7 @@ def test_an_object_that_is_not_finite_is_left_out(bad: float, place: int) -> Non
     payload = encoded(detections(broken, [5, 6, 7, 8, 0.8, 1]))
     assert b"null" not in payload
     assert b"NaN" not in payload
-    assert [item["label"] for item in json.loads(payload)["objects"]] == ["car"]
+    assert [(item["label"], item["track_id"]) for item in json.loads(payload)["objects"]] == [("car", 2)]
 
 
 def test_labels_that_are_not_the_models_are_an_error_and_never_a_wrong_word() -> None:
@@ -196,6 +224,8 @@ def test_a_consumer_can_decode_into_the_same_type() -> None:
         ("detections", encoded(detections([10, 20, 110, 720, 0.9, 1]))),
         ("detections", encoded(detections())),
         ("detections", encoded(CLASSIFIED)),
+        ("events", encode(EventMessage("new", 1, "a1b2c3d4", CAR, CAR))),
+        ("events", encode(EventMessage("end", 2, "a1b2c3d4", CAR, GONE))),
         ("info", encode(INFO)),
         ("stats", encode(STATS)),
         ("config", encode(ConfigMessage(1700000000.1, "refused", "sightd.yaml:3: cameras: is missing"))),
@@ -219,9 +249,10 @@ def test_the_plain_words_are_those_of_the_asyncapi_document(message: str, payloa
     validator(message).validate(payload.decode())
 
 
-def test_the_example_in_the_docs_is_a_real_message() -> None:
-    (example,) = re.findall("```json\n(.*?)```", (DOCS / "mqtt.md").read_text("utf-8"), re.DOTALL)
-    validator("detections").validate(json.loads(example))
+@pytest.mark.parametrize(("page", "message"), [("mqtt.md", "detections"), ("events.md", "events")])
+def test_the_example_in_the_docs_is_a_real_message(page: str, message: str) -> None:
+    (example,) = re.findall("```json\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
+    validator(message).validate(json.loads(example))
 
 
 def test_the_document_refuses_what_we_never_send() -> None:
@@ -236,6 +267,8 @@ def test_the_document_refuses_what_we_never_send() -> None:
     [
         ("Detections", DetectionsMessage),
         ("Object", messages.DetectedObject),
+        ("Event", EventMessage),
+        ("TrackedObject", TrackedObject),
         ("Latency", messages.LatencyMs),
         ("Info", InfoMessage),
         ("Engine", EngineInfo),
@@ -272,14 +305,16 @@ def test_the_documents_addresses_are_our_topics() -> None:
         "stats": topics.stats,
         "status": topics.status("{camera}"),
         "detections": topics.detections("{camera}"),
+        "events": topics.events("{camera}"),
+        "objects": topics.objects("{camera}", "label").replace("/label", "/{label}"),
         "enabledSet": topics.commands.replace("+", "{camera}"),
         "enabledState": topics.enabled_state("{camera}"),
     }
 
 
-def test_what_is_retained_in_the_document_is_sent_with_qos_1() -> None:
-    for operation in asyncapi()["operations"].values():
+def test_what_is_retained_in_the_document_and_events_are_sent_with_qos_1() -> None:
+    for name, operation in asyncapi()["operations"].items():
         if operation["action"] == "receive":
             continue
-        binding = operation["bindings"]["mqtt"]
-        assert binding["qos"] == Message("topic", b"", retain=binding["retain"]).qos
+        binding, seq = operation["bindings"]["mqtt"], int(name == "sendEvents")
+        assert binding["qos"] == Message("topic", b"", retain=binding["retain"], seq=seq).qos

@@ -11,6 +11,7 @@ from typing import Callable, Iterator, List, Optional, Tuple
 import numpy as np
 import pytest
 
+from daemon import pipeline
 from daemon.batches import Inferred
 from daemon.classifiers import Classifiers
 from daemon.counters import Counters
@@ -137,6 +138,35 @@ def test_both_loops_hold_work_only_while_they_have_some(engine: StubEngine) -> N
     analyse(results, plan, sink, progress)
     assert held[0] >= 0.01
     assert progress.held_s() == 0
+
+
+def test_the_analysis_looks_round_when_no_batch_comes_and_when_many_do(
+    engine: StubEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_ROUND_S", 0.02)
+    slots, results = FrameSlots(), queue.Queue()
+    slots.put(frame("a", 0))
+    infer(slots, [lane(engine)], plan, results, stop_after(1))
+    (batch,) = drained(results)
+    rounds: List[int] = []  # how many batches had come
+    seen: List[Inferred] = []
+
+    def look_round() -> None:
+        rounds.append(len(seen))
+        if len(rounds) == 3:
+            for item in [batch] * 10:
+                results.put(item)
+        if len(rounds) == 6:
+            results.put(None)
+
+    def sink(inferred: Inferred, _: List[Detections]) -> None:
+        seen.append(inferred)
+        time.sleep(0.01)
+
+    analyse(results, plan, sink, Progress(), look_round)
+    assert rounds[:3] == [0, 0, 0]
+    assert 0 < rounds[4] < 10
+    assert len(seen) == 10
 
 
 def test_an_engine_that_hangs_is_held_work() -> None:

@@ -20,10 +20,10 @@ def planned(text: str) -> Plan:
 def test_what_the_settings_leave_open_is_the_models() -> None:
     plan = planned("cameras: {yard: {url: rtsp://h/1}}")
     assert plan.rules == {"yard": Rule(0.25, None, bundle=DEFAULT)}
-    assert plan.models == {DEFAULT: Suppression(min_score=0.25, iou=0.6, max_objects=100)}
+    assert plan.models == {DEFAULT: Suppression(min_score=0.125, iou=0.6, max_objects=100)}
 
 
-def test_each_camera_has_its_own_rule_and_the_lowest_score_is_that_of_all() -> None:
+def test_each_camera_has_its_own_rule_and_the_lowest_score_is_of_use_to_one_of_them() -> None:
     plan = planned(
         "nms_iou: 0.3\ncameras:\n  yard: {url: rtsp://h/1, labels: [dog, person], min_score: 0.5}\n"
         "  gate: {url: rtsp://h/2, max_fps: 5, min_score: 0.1}\n"
@@ -32,7 +32,7 @@ def test_each_camera_has_its_own_rule_and_the_lowest_score_is_that_of_all() -> N
         "yard": Rule(0.5, frozenset({0, 2}), bundle=DEFAULT),
         "gate": Rule(0.1, bundle=DEFAULT),
     }
-    assert plan.models == {DEFAULT: Suppression(min_score=0.1, iou=0.3)}
+    assert plan.models == {DEFAULT: Suppression(min_score=0.05, iou=0.3)}, "the trackers use what scores half as well"
     assert plan.cameras["gate"] == CameraPlan("rtsp://h/2", 5.0, "live", True)
 
 

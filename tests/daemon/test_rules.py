@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Dict
 
+import numpy as np
 import pytest
 
 from daemon.plan import Suppression, plan_for
-from daemon.rules import CLASSIFIER, ClassifierRule, Rule, rules_for
+from daemon.rules import CLASSIFIER, ClassifierRule, EventRule, Rule, rules_for
 from sightd.bundle import Manifest, OutputSpec
 from sightd.errors import ConfigError
 from sightd.settings import Settings, parse_settings
+from sightd.types import Detections
 from tests.parts.daemon import MANIFEST
 
 BIRDS = replace(MANIFEST, labels=["crow", "gull"], output=OutputSpec(nms_iou=0.3, min_score=0.4))
@@ -33,8 +35,8 @@ def test_each_camera_follows_its_own_model_in_all_that_a_model_says() -> None:
     plan = plan_for(settings(CAMERAS), MANIFESTS)
     assert plan.rules == {"yard": Rule(0.25, bundle="/b/default"), "roof": Rule(0.4, bundle="/b/birds")}
     assert plan.models == {
-        "/b/default": Suppression(min_score=0.25, iou=0.6),
-        "/b/birds": Suppression(min_score=0.4, iou=0.3),
+        "/b/default": Suppression(min_score=0.125, iou=0.6),
+        "/b/birds": Suppression(min_score=0.2, iou=0.3),
     }
 
 
@@ -122,3 +124,18 @@ def test_mistakes_in_the_section_itself_are_found_without_any_bundle(text: str, 
         settings(f"{CAMERAS}classifiers: {{{text}}}\n")
     assert complaint in str(error.value)
     assert "sightd.yaml:" in str(error.value)
+
+
+def test_events_are_set_for_all_cameras_and_a_slow_one_loses_an_object_after_three_frames() -> None:
+    slow = CAMERAS.replace("/b/birds", "/b/birds, max_fps: 0.5")
+    found = rules(slow + "events: {min_duration_s: 1, lost_after_s: 2, update_interval_s: 9}\n")
+    assert found["yard"].events == EventRule(True, 1.0, 2.0, 9.0)
+    assert found["roof"].events == EventRule(True, 1.0, 6.0, 9.0)
+
+
+def test_what_a_tracker_is_given_reaches_down_to_half_of_what_is_reported() -> None:
+    boxes = np.zeros((5, 4), np.float32)
+    found = Detections(boxes, np.array([0.9, 0.6, 0.5, 0.31, 0.29], np.float32), np.array([0, 1, 0, 0, 0], np.int32))
+    rule = Rule(0.6, frozenset({0}))
+    assert rule.applied(found).scores.tolist() == pytest.approx([0.9])
+    assert rule.tracked(found).scores.tolist() == pytest.approx([0.9, 0.5, 0.31])

@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from converter.model.finish import finish
-from converter.model.graph import load_onnx
 from daemon.messages import DetectionsMessage
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write_bundle
 from tests.parts.broker import Broker, collect
 from tests.parts.daemon import running_daemon
-from tests.parts.int8 import write_float
-from tests.shapes.detector import MODEL
+from tests.shapes.bundle import write_shapes_bundle
 from tests.shapes.published import against_truth, published
 from tests.shapes.scene import Scene
 from tests.shapes.writing import write_clip
@@ -27,17 +23,7 @@ CLIPS = {"wide.avi": (29, 640, 360), "high.mp4": (28, 240, 400), "square.mp4": (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Holds the clips and a bundle of the float detector."""
-    finished = finish(load_onnx(MODEL))
-    manifest = Manifest(
-        engine=EngineRecord("onnxruntime", "fp32"),
-        model=ModelRecord(MODEL.name, "", 13),
-        head=finished.head.family,
-        input=finished.spec,
-        labels=finished.labels,
-        output=OutputSpec(candidates=finished.candidates),
-    )
-    write_float(finished.model, tmp_path / "float.onnx")
-    write_bundle(tmp_path / "bundle", tmp_path / "float.onnx", manifest, {})
+    write_shapes_bundle(tmp_path)
     for name, scene in CLIPS.items():
         write_clip(tmp_path / name, Scene(*scene), FRAMES)
     return tmp_path

@@ -15,6 +15,23 @@ def test_topics_lie_below_the_prefix() -> None:
     )
     assert topics.status("gate") == "sightd/porch/gate/status"
     assert topics.detections("gate") == "sightd/porch/gate/detections"
+    assert topics.events("gate") == "sightd/porch/gate/events"
+
+
+@pytest.mark.parametrize(
+    ("label", "level"),
+    [
+        ("person", "person"),
+        ("Traffic Light", "traffic_light"),
+        ("a/b+c#d", "a_b_c_d"),
+        ("$SYS", "sys"),
+        ("Lkw (groß)", "lkw_groß"),
+        ("грузовик", "грузовик"),
+        ("???", "other"),
+    ],
+)
+def test_any_label_can_be_part_of_a_topic(label: str, level: str) -> None:
+    assert Topics("p").objects("gate", label) == f"p/gate/objects/{level}"
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/sightd", "sightd/", "a//b", "a/+", "#", "a#b", "$SYS/a", "a\0b", "a\nb"])
