@@ -1,6 +1,6 @@
 """The two loops of the daemon: frames become batches of candidates, candidates become messages.
 
-    FrameSlots ── infer ──▶ Queue(2) ── analyse ──▶ sink
+    FrameSlots ── infer ──▶ HandOver(2) ── analyse ──▶ sink
 
 :func:`infer` runs on the inference thread, which alone touches the engines; :func:`analyse` on the analysis
 thread. Both are plain functions over plain objects, so a test can run them without threads.
@@ -8,13 +8,13 @@ thread. Both are plain functions over plain objects, so a test can run them with
 
 from __future__ import annotations
 
-import queue
 from functools import partial
-from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Callable, Iterable, Iterator, List, Mapping, Sequence
 
 from sightd.types import Detections, Frame
 
 from .batches import Inferred
+from .hand_over import HandOver
 from .lanes import Lane
 from .plan import Plan
 from .progress import Progress
@@ -35,7 +35,7 @@ def infer(
     slots: FrameSlots,
     lanes: Sequence[Lane],
     plan: Callable[[], Plan],
-    results: queue.Queue[Optional[Inferred]],
+    results: HandOver,
     stopped: Callable[[], bool],
 ) -> None:
     """Batch frames of all cameras into the engines of their models until *stopped*, then finish what is under way.
@@ -60,7 +60,7 @@ def infer(
                 results.put(inferred)
 
 
-def analyse(results: queue.Queue[Optional[Inferred]], plan: Callable[[], Plan], sink: Sink, progress: Progress) -> None:
+def analyse(results: HandOver, plan: Callable[[], Plan], sink: Sink, progress: Progress) -> None:
     """Hand each batch's detections to *sink* until None comes out of *results*: the thread that infers has ended.
 
     :param plan: gives the plan that holds now; a reload may replace it between two batches.

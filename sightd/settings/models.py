@@ -104,6 +104,11 @@ class Settings(Section):
     )
     max_objects: int = Field(default=100, ge=1, description="Most objects to report a frame")
     stats_interval_s: int = Field(default=10, ge=1, description="Seconds from one stats message to the next")
+    memory_limit_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Megabytes from which the daemon gives things up; 0: the limit of its control group (MemoryHigh=)",
+    )
     calibration: CalibrationSettings = Field(
         default=CalibrationSettings(), description="Frames that are kept for the next conversion"
     )

@@ -18,11 +18,13 @@ from daemon.messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    ClockStats,
     ConfigMessage,
     DetectionsMessage,
     EngineInfo,
     EngineStats,
     InfoMessage,
+    MemoryStats,
     ModelInfo,
     PublisherStats,
     QueueStats,
@@ -59,6 +61,8 @@ STATS = StatsMessage(
     publisher=PublisherStats(connected=True, published=197, dropped=0, connections=1, denied=0, last_denial=""),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
+    memory=MemoryStats(used_mb=210.0, limit_mb=2048.0, given_up=["calibration", "camera yard"]),
+    clock=ClockStats(jumps=1, last_jump_s=-3600.2),
 )
 
 

@@ -70,3 +70,15 @@ def test_the_stages_add_up_to_the_total() -> None:
 def test_a_frame_of_a_camera_that_is_gone_is_not_reported() -> None:
     (message,) = reported({"yard": Rule(0.5, bundle="m")}, "gone", "yard")
     assert message["camera"] == "yard"
+
+
+@pytest.mark.parametrize("set_by_s", [-86_400.0, 86_400.0])
+def test_a_clock_that_was_set_since_the_frame_was_captured_does_not_change_how_old_it_is(
+    set_by_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = inferred("yard")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + set_by_s)
+    monkeypatch.setattr(f"{__name__}.inferred", lambda *cameras: captured)
+    (message,) = reported({"yard": Rule(0.5, bundle="m")}, "yard")
+    assert 0 <= message["published_at"] - message["captured_at"] < 60

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict
+from dataclasses import dataclass, field
+from typing import Dict, List
 
 from daemon.stats import sentence
 
@@ -20,14 +20,21 @@ class Publisher:
 
 
 @dataclass
+class Memory:
+    given_up: List[str]
+
+
+@dataclass
 class Stats:
     """What the line is made of."""
 
     cameras: Dict[str, Camera]
     publisher: Publisher
+    memory: Memory = field(default_factory=lambda: Memory([]))
 
 
-STATS = Stats({"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}, Publisher(True))
+CAMERAS = {"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}
+STATS = Stats(CAMERAS, Publisher(True))
 
 
 def test_it_says_who_is_missing() -> None:
@@ -37,3 +44,8 @@ def test_it_says_who_is_missing() -> None:
 def test_another_engine_than_the_bundles_comes_first_with_its_remedy() -> None:
     said = sentence(STATS, "the fallback serves; sightd convert --rebuild B")  # type: ignore[arg-type]
     assert said.startswith("NOT THE BUNDLE'S ENGINE: the fallback serves; sightd convert --rebuild B | 1 of 2 cameras")
+
+
+def test_what_is_given_up_for_want_of_memory_comes_before_the_cameras() -> None:
+    said = sentence(Stats(CAMERAS, Publisher(True), Memory(["calibration", "camera gate"])))  # type: ignore[arg-type]
+    assert said.startswith("SHORT OF MEMORY, without calibration, camera gate | 1 of 2 cameras online")
