@@ -16,6 +16,7 @@ from typing_extensions import Annotated
 
 from . import __version__
 from .bundle import Manifest, open_bundle
+from .bundle_trust import check_trusted
 from .errors import BundleError, ConfigError, DisagreementError, SightdError
 from .install.cli import register as register_install
 from .logs import configure_logging
@@ -142,6 +143,7 @@ def _check_models(settings: Settings) -> List[str]:
     for bundle in settings.bundles:
         try:
             manifest = manifests[bundle] = open_bundle(Path(bundle)).manifest
+            check_trusted(Path(bundle), settings.bundle_folders)
             lines.append(f"bundle   {bundle}: {manifest.model.name}, {len(manifest.labels)} labels")
         except BundleError as error:
             lines.append(f"bundle   {bundle} (labels are not checked: {error})")

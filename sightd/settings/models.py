@@ -94,6 +94,12 @@ class Settings(Section):
     bundle: FilePath = Field(
         default=Path("/opt/sightd/bundles/default"), description="Folder that sightd convert wrote the model to"
     )
+    bundle_folders: List[FilePath] = Field(
+        default=["/opt/sightd/bundles", "."],
+        validate_default=True,
+        min_length=1,
+        description="Folders that models may be loaded from, for engines are code; '.' is this file's own",
+    )
     mqtt: MqttSettings = Field(default=MqttSettings(), description="The MQTT broker")
     engine: EngineSettings = Field(default=EngineSettings(), description="How the engine uses this machine")
     nms_iou: Optional[float] = Field(
