@@ -207,7 +207,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path: Path, engin
     (bundle.folder / "link.onnx").symlink_to(engine_file)
     record = replace(bundle.manifest.engine, file=name)
     for look_at in (check_engine_file, read_engine_file):
-        with pytest.raises(BundleError, match=r"outside the bundle|refused"):
+        with pytest.raises(BundleError, match=r"refused|can't be read"):
             look_at(bundle.folder, record)
 
 
