@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import math
 import time
@@ -20,8 +21,10 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
-#: How long a stage may hold its work before the watchdog is left to bite, in seconds.
+#: How long a stage may hold its work before it counts as hung, in seconds.
 _PATIENCE_S = 10.0
+#: How often progress is looked at, in seconds.
+_PROGRESS_S = 1.0
 #: Fed so often in the watchdog's time.
 _FEEDINGS = 4
 #: How often the memory is looked at, in seconds.
@@ -31,8 +34,11 @@ _MEMORY_S = 5.0
 class Supervisor:
     """Main thread only.
 
-    :param progress: of each stage by its name; one that holds its work for too long starves the watchdog.
-    :param on_failure: is told "memory" when it is used up and nothing is left to give up.
+    The watchdog is fed by the progress of every stage. One that hangs ends the service, with the stack of every thread
+    in the log; where the main thread itself hangs, the watchdog does that.
+
+    :param progress: of each stage by its name.
+    :param on_failure: is told the stages that hang, and "memory" when it is used up and nothing is left to give up.
     """
 
     def __init__(
@@ -46,7 +52,7 @@ class Supervisor:
         self._clock, self._ladder = WallClock(), Ladder()
         self._usage = gauge.read()
         self._given_up: List[str] = []
-        self._fed_at = self._measured_at = -math.inf
+        self._looked_at = self._fed_at = self._measured_at = -math.inf
 
     @property
     def level(self) -> int:
@@ -61,9 +67,9 @@ class Supervisor:
         """
         now = time.monotonic()
         self._look_at_the_clock()
-        if now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
-            self._fed_at = now
-            self._feed_the_watchdog()
+        if now >= self._looked_at + _PROGRESS_S:
+            self._looked_at = now
+            self._look_at_the_progress(now)
         if now < self._measured_at + _MEMORY_S:
             return False
         self._measured_at = now
@@ -78,11 +84,14 @@ class Supervisor:
         """For the stats."""
         return ClockStats(self._clock.jumps, round(self._clock.last_jump_s, 1))
 
-    def _feed_the_watchdog(self) -> None:
+    def _look_at_the_progress(self, now: float) -> None:
         held = held_up(self._progress, _PATIENCE_S)
         if held:
-            _log.error("no progress for %.0f s in: %s; the watchdog is not fed", _PATIENCE_S, ", ".join(held))
-        else:
+            _log.error("no progress for %.0f s in: %s; ending, to be started anew", _PATIENCE_S, ", ".join(held))
+            faulthandler.dump_traceback()
+            self._on_failure(" and ".join(held))
+        elif now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
+            self._fed_at = now
             self._systemd.feed()
 
     def _look_at_the_clock(self) -> None:

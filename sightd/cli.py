@@ -19,7 +19,7 @@ from .bundle import Manifest, open_bundle
 from .bundle_trust import check_trusted
 from .errors import BundleError, ConfigError, DisagreementError, SightdError
 from .install.cli import register as register_install
-from .logs import configure_logging
+from .logs import configure_logging, log_the_uncaught
 from .redact import redact
 from .settings import DEFAULT_CONFIG, Settings, assigned, json_schema, load_settings, parse_settings, starter
 from .settings.camera_url import normalise, shown
@@ -43,6 +43,7 @@ def main() -> None:
     # ONNX Runtime's wheels (1.32) report their use to Microsoft unless told otherwise before they are imported.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     configure_logging("info")
+    log_the_uncaught()
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()

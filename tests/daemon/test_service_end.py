@@ -70,6 +70,18 @@ def test_an_engine_that_hangs_when_it_is_to_stop_is_left_behind_and_told(broker:
     assert "did not end in 5 s and is left behind: inference" in daemon.log
 
 
+@pytest.mark.slow
+def test_a_stage_that_hangs_ends_the_service_with_the_stack_of_every_thread(broker: Broker, folder: Path) -> None:
+    """With or without a supervisor that has a watchdog."""
+    let_engine_hang(folder / "bundle")
+    with collect(broker) as seen, running_daemon(folder, config(broker)) as daemon:
+        assert daemon.process.wait(60) == 1
+        seen.wait_for("sightd/box/available", b"offline")
+    assert f"no progress for 10 s in: inference of {folder / 'bundle'}; ending, to be started anew" in daemon.log
+    assert "Current thread" in daemon.log
+    assert daemon.log.count("no progress for") == 1
+
+
 def test_a_start_that_hangs_ends_with_a_sentence(
     tmp_path: Path, release: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
