@@ -28,6 +28,7 @@ __all__ = [
     "OutputSpec",
     "Profile",
     "check_engine_file",
+    "holds_something_else",
     "open_bundle",
     "read_engine_file",
     "replace_bundle",
@@ -199,10 +200,11 @@ def write_bundle(
     """
     if (manifest.fallback is None) != (fallback_file is None):
         raise ValueError("a fallback's record and its file go together")
-    files = dict(extras)
+    files: Dict[str, Path] = {}
     engine, fallback = _added(files, manifest.engine, engine_file), manifest.fallback
     if fallback is not None and fallback_file is not None:
         fallback = _added(files, fallback, fallback_file)
+    files.update(extras)  # after the engine, by which holds_something_else() tells what a killed writer left
     path = folder / MANIFEST
     parent = sha256_of(path) if path.exists() else ""
     complete = replace(manifest, engine=engine, fallback=fallback, parent=parent, extras=sorted(extras))
@@ -232,6 +234,12 @@ def replace_bundle(folder: Path, files: Mapping[str, Path], manifest: bytes) -> 
             f"{folder}: the bundle can't be written ({error.strerror}); what was there before is kept"
         ) from error
     return Bundle(folder, _decode(folder / MANIFEST, manifest))
+
+
+def holds_something_else(folder: Path) -> bool:
+    """Whether there is something in *folder*, but no bundle nor what a killed writer left of one."""
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return bool(names) and not any(name in (MANIFEST, "versions") or name.startswith("engine-") for name in names)
 
 
 def check_engine_file(folder: Path, engine: EngineRecord) -> None:

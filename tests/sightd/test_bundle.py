@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import List
 
 import pytest
 
@@ -14,6 +15,7 @@ from sightd.bundle import (
     Manifest,
     ModelRecord,
     check_engine_file,
+    holds_something_else,
     open_bundle,
     read_engine_file,
     sha256_of,
@@ -234,3 +236,21 @@ def test_a_hostile_manifest_is_a_damaged_one(tmp_path: Path, engine_file: Path, 
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError, match="convert the model again"):
         open_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "foreign"),
+    [
+        ([], False),
+        ([".DS_Store"], False),
+        (["thesis.doc"], True),
+        (["annotated.jpg", "report.html"], True),
+        (["manifest.json", "thesis.doc"], False),
+        (["engine-0123.onnx", "annotated.jpg"], False),
+        (["versions"], False),
+    ],
+)
+def test_a_folder_of_other_things_is_told_from_a_bundle(tmp_path: Path, names: List[str], foreign: bool) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert holds_something_else(tmp_path) is foreign
