@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
 from typing import Deque, Optional
@@ -35,10 +36,14 @@ class HandOver:
                 self._waiting.append(inferred)
                 self._changed.notify_all()
 
-    def get(self) -> Optional[Inferred]:
-        """The oldest; blocks until there is one."""
+    def get(self, timeout: Optional[float] = None) -> Optional[Inferred]:
+        """The oldest; blocks until there is one.
+
+        :raises queue.Empty: there was none for *timeout* seconds.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting))
+            if not self._changed.wait_for(lambda: bool(self._waiting), timeout):
+                raise queue.Empty
             inferred = self._waiting.popleft()
             self._changed.notify_all()
             return inferred

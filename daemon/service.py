@@ -67,7 +67,7 @@ _WARM_UP_S = 900.0
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
 _CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _COLLECTOR_S, _PUBLISHER_S = 1.0, 5.0, 2.0, 2.0, 3.0
 #: The process ends after so long whatever still hangs, in seconds: before systemd's TimeoutStopSec=, and saying where.
-_SHUTDOWN_S = 16.0
+_SHUTDOWN_S = 18.0
 
 
 class Service:
@@ -208,7 +208,7 @@ class Service:
                 self._asked_to_reload = False
                 self._reload()
             if self._supervisor.look(self._asked):
-                self._adopt(self._asked)
+                self._apply(self._asked)
             if time.monotonic() >= self._counted_at + self._settings.stats_interval_s:
                 self._counted_at = time.monotonic()
                 stats = self._stats.read()
@@ -216,7 +216,7 @@ class Service:
                 self._systemd.status(sentence(stats, self._models.fallback_reason))
             self._stop.wait(_TICK_S)
 
-    def _adopt(self, asked: Plan) -> None:
+    def _apply(self, asked: Plan) -> None:
         """Run what is *asked* for, as far as the memory allows."""
         self._asked, self._plan = asked, reduced(asked, self._supervisor.level)
         self._cameras.apply(self._plan.cameras)
@@ -229,7 +229,7 @@ class Service:
         if told.result != "refused":
             self._collector.pass_over(told.changed)
             logging.getLogger().setLevel(self._settings.log_level.upper())
-            self._adopt(plan)
+            self._apply(plan)
             self._say_what_runs()
             waiting = ", ".join(told.restart_needed)
             _log.info("settings: %s%s", told.result, f"; a restart is needed for {waiting}" if waiting else "")

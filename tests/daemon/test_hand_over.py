@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import queue
 import threading
 from typing import Any
+
+import pytest
 
 from daemon.hand_over import HandOver
 
@@ -13,6 +16,14 @@ def test_it_keeps_the_order_and_the_end() -> None:
     for batch in [*BATCHES, None]:
         results.put(batch)
     assert [results.get() for _ in range(5)] == [*BATCHES, None]
+
+
+def test_a_get_waits_as_long_as_it_is_told() -> None:
+    results = HandOver()
+    with pytest.raises(queue.Empty):
+        results.get(timeout=0.01)
+    results.put(BATCHES[0])
+    assert results.get(timeout=0.01) == "one"
 
 
 def test_a_put_waits_while_it_is_full_and_goes_on_when_one_is_taken() -> None:

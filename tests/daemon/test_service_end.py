@@ -138,5 +138,5 @@ def test_what_hangs_beyond_every_deadline_ends_with_the_stack_of_every_thread(
         seen.wait_for("sightd/box/yard/status", b"online", 60)
         time.sleep(3)
         assert daemon.stop(40) == 1
-    assert "Timeout (0:00:16)!" in daemon.log
+    assert "Timeout (0:00:18)!" in daemon.log
     assert "in hang" in daemon.log
