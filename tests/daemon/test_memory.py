@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
-
-import pytest
 
 from daemon.memory import MemoryGauge, Usage
+from tests.parts.control_group import control_group
 
 MIB = 1 << 20
-#: The memory controller's place in version 1, which JetPack 5 has.
-V1 = Path("/sys/fs/cgroup/memory")
 
 
 class Machine:
@@ -102,20 +97,6 @@ def test_the_real_proc_tells_of_this_process() -> None:
     assert 10 * MIB < MemoryGauge().read().used < 100_000 * MIB
 
 
-@contextmanager
-def real_group(limit: int) -> Iterator[Path]:
-    group = V1 / f"sightd-test-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(limit))
-    except OSError as error:
-        pytest.skip(f"no control group can be made here: {error}")
-    try:
-        yield group
-    finally:
-        group.rmdir()
-
-
 def test_a_real_group_tells_its_limit_and_what_its_processes_take() -> None:
     program = (
         "from daemon.memory import MemoryGauge\n"
@@ -123,7 +104,7 @@ def test_a_real_group_tells_its_limit_and_what_its_processes_take() -> None:
         "usage = MemoryGauge().read()\n"
         "print(usage.used >> 20, usage.limit >> 20)"
     )
-    with real_group(512 * MIB) as group:
+    with control_group(512 * MIB) as group:
         enter = f'echo $$ > {group}/cgroup.procs; exec {sys.executable} -c "$0"'
         done = subprocess.run(["sh", "-c", enter, program], capture_output=True, text=True, check=True)
     used, limit = map(int, done.stdout.split())

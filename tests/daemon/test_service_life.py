@@ -20,7 +20,8 @@ from sightd.serving import Serving
 from sightd.settings import load_settings
 from tests.parts.broker import Broker, Collector, collect
 from tests.parts.clips import write_clip
-from tests.parts.daemon import MANIFEST
+from tests.parts.control_group import control_group
+from tests.parts.daemon import MANIFEST, command, running_daemon, write_quadrant_bundle
 from tests.parts.patient_engine import PatientEngine
 
 
@@ -103,6 +104,27 @@ def test_at_the_limit_with_nothing_left_to_give_up_it_ends_in_good_order(
             time.sleep(0.05)
     assert "memory failed" in str(failures[0])
     assert "nothing left to give up" in caplog.text
+
+
+@pytest.mark.slow
+def test_in_a_real_control_group_it_gives_up_a_camera_before_the_kernel_does_anything(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_quadrant_bundle(tmp_path)
+    write_clip(tmp_path / "c.avi", count=25)
+    with collect(broker) as seen, control_group(1 << 30) as group:
+        enter = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+        monkeypatch.setattr("tests.parts.daemon.command", lambda *arguments: [*enter, *command(*arguments)])
+        settings = f"node: box\nmqtt: {{port: {broker.port}}}\nstats_interval_s: 1\ncameras: {THREE}\n"
+        with running_daemon(tmp_path, settings) as daemon:
+            seen.wait_until(lambda c: states(c) == ["online"] * 3, 60)
+            seen.wait_until(lambda c: "sightd/box/stats" in c.newest and stats(c).memory.limit_mb == 1024, 30)
+            (group / "memory.limit_in_bytes").write_text(str(int(stats(seen).memory.used_mb * (1 << 20) / 0.93)))
+            seen.wait_until(lambda c: states(c)[2] == "disabled", 30)
+            seen.wait_until(lambda c: stats(c).memory.given_up[:1] == ["camera gate"], 30)
+            assert states(seen)[0] == "online"
+            assert daemon.stop() == 0
+    assert "; given up: camera gate" in daemon.log
 
 
 def test_a_clock_that_is_set_is_told_once_and_no_frame_comes_before_itself(
