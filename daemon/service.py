@@ -124,9 +124,11 @@ class Service:
         self._asked_to_stop = self._asked_to_reload = False
         self._stop = threading.Event()
         self._hang_up = threading.Event()
-        self._ready = threading.Event()
+        self._ready, self._may_start = threading.Event(), threading.Event()
         self._failed: List[str] = []
-        self._cameras = Cameras(self._slots, self._outbox, self._topics, self.counters, self._ready, self._on_failure)
+        self._cameras = Cameras(
+            self._slots, self._outbox, self._topics, self.counters, self._may_start, self._on_failure
+        )
         self._counted_at = 0.0
 
     def run(self) -> None:
@@ -161,11 +163,10 @@ class Service:
         self, inference: StageThread, analysis: StageThread, collector: StageThread, publisher: StageThread
     ) -> None:
         """Stop in the reverse order of the start. What does not end is left behind, and fails if it holds work."""
-        served = self._ready.is_set()  # what still loads a model holds no work
         self._cameras.dismiss()
         self._slots.close()
         self._cameras.join(_CAMERAS_S)
-        hanging = join_all([inference], _INFERENCE_S) if served else []
+        hanging = join_all([inference], _INFERENCE_S) if self._ready.is_set() else []  # what loads holds no work
         self._results.put(None)  # where the inference hangs, it does not say so
         hanging += join_all([analysis], _ANALYSIS_S)
         self._hang_up.set()
@@ -198,7 +199,8 @@ class Service:
                 asked_at = time.monotonic()
                 self._systemd.starting(_EXTENSION_S)
         if not self._is_over():
-            self._say_what_runs()
+            self._say_what_runs()  # before the first detection, whose reader wants to know
+            self._may_start.set()
             self._systemd.ready()
 
     def _supervise(self) -> None:
