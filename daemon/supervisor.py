@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 #: How long a stage may hold its work before it counts as hung, in seconds.
 _PATIENCE_S = 10.0
-#: How often progress is looked at, in seconds.
-_PROGRESS_S = 1.0
+#: How often progress is looked at, in seconds; where that took longer than the second, we stood still ourselves.
+_PROGRESS_S, _STANDSTILL_S = 1.0, 5.0
 #: Fed so often in the watchdog's time.
 _FEEDINGS = 4
 #: How often the memory is looked at, in seconds.
@@ -52,7 +52,7 @@ class Supervisor:
         self._clock, self._ladder = WallClock(), Ladder()
         self._usage = gauge.read()
         self._given_up: List[str] = []
-        self._looked_at = self._fed_at = self._measured_at = -math.inf
+        self._looked_at = self._excused_until = self._fed_at = self._measured_at = -math.inf
 
     @property
     def level(self) -> int:
@@ -68,8 +68,8 @@ class Supervisor:
         now = time.monotonic()
         self._look_at_the_clock()
         if now >= self._looked_at + _PROGRESS_S:
-            self._looked_at = now
             self._look_at_the_progress(now)
+            self._looked_at = now
         if now < self._measured_at + _MEMORY_S:
             return False
         self._measured_at = now
@@ -85,12 +85,14 @@ class Supervisor:
         return ClockStats(self._clock.jumps, round(self._clock.last_jump_s, 1))
 
     def _look_at_the_progress(self, now: float) -> None:
+        if now > self._looked_at + _STANDSTILL_S:  # the machine, or SIGSTOP: no stage could get on meanwhile
+            self._excused_until = now + _PATIENCE_S
         held = held_up(self._progress, _PATIENCE_S)
-        if held:
+        if held and now >= self._excused_until:
             _log.error("no progress for %.0f s in: %s; ending, to be started anew", _PATIENCE_S, ", ".join(held))
             faulthandler.dump_traceback()
             self._on_failure(" and ".join(held))
-        elif now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
+        elif not held and now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
             self._fed_at = now
             self._systemd.feed()
 
