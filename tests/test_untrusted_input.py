@@ -14,7 +14,7 @@ OWN_OUTPUT = {"daemon/doctor/engine.py", "daemon/doctor/opencv.py", "sightd/inst
 OWN_OUTPUT |= {"sightd/install/machine.py", "sightd/install/source.py", "converter/builders/tensorrt_layers.py"}
 OWN_OUTPUT |= {"converter/builders/tensorrt_order.py"}
 #: A decoder process takes its orders from the daemon that has forked it; what it answers is another matter.
-ORDERED = {"sightd/sources/decoder_server.py"}
+ORDERED = {"sightd/sources/decoder.py", "sightd/sources/decoder_server.py"}
 #: A call -> the keyword without which it may run what it reads.
 SAFE_WITH = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 NEVER = {"pickle.load", "pickle.loads", "yaml.load", "eval", "exec", "marshal.loads", "shelve.open", "os.system"}
