@@ -7,8 +7,11 @@ TORCH ?= torch==2.13.0
 SECONDS ?= 30
 # Has TensorRT, pycuda, pytest and what `.[cpu,convert]` names; on a Jetson TensorRT comes with the system's Python.
 GPU_PYTHON ?= python3
+# What runs, at the versions of constraints.txt; and the tools that look at it, whose own packages are none of ours.
+PINS := .venv-pins
+AUDIT := .venv-audit
 
-.PHONY: help demo test test-slow test-gpu check lint types imports bench schema clean parts
+.PHONY: help demo test test-slow test-gpu check lint types imports bench schema constraints sbom audit clean parts
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -45,8 +48,22 @@ bench: $(VENV)/.dev  ## python -m bench: what it can measure
 schema: $(VENV)/.dev  ## regenerate config/sightd.schema.json
 	$(BIN)/sightd check-config --schema > config/sightd.schema.json
 
+constraints:  ## constraints.txt anew, of the newest versions: run all tests before you commit it
+	rm -rf $(PINS) && $(PYTHON) -m venv $(PINS)
+	$(PINS)/bin/python -m pip install --quiet --quiet '.[cpu,convert]'
+	rm -rf build && mkdir build
+	{ grep '^#' constraints.txt; $(PINS)/bin/python -m pip freeze --exclude sightd | LC_ALL=C sort -f; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+sbom: $(PINS)/.done $(AUDIT)/.done  ## build/sbom.json: what is installed beside sightd, in CycloneDX
+	mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py environment --validate --output-reproducible --of JSON -o build/sbom.json $(PINS)/bin/python
+
+audit: $(AUDIT)/.done  ## known vulnerabilities of what constraints.txt pins; asks PyPI
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
 clean:
-	rm -rf $(VENV) .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PINS) $(AUDIT) .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 parts:
 	@sh tests/parts/install.sh
@@ -55,6 +72,17 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo "sightd needs Python 3.8 or newer: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt install python3-venv, or make PYTHON=/path/to/another/python3 ..."; rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
+
+$(PINS)/.done: constraints.txt setup.py
+	rm -rf $(PINS) && $(PYTHON) -m venv $(PINS)
+	$(PINS)/bin/python -m pip install --quiet --quiet --constraint constraints.txt '.[cpu,convert]'
+	@rm -rf build/lib build/bdist.*  # a later installation would take old files from there
+	@touch $@
+
+$(AUDIT)/.done:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --quiet cyclonedx-bom pip-audit
+	@touch $@
 
 $(VENV)/.demo: $(BIN)/python setup.py demo/requirements.txt
 	$(BIN)/python -m pip install --quiet --quiet --editable '.[cpu,convert]' --requirement demo/requirements.txt

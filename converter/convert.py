@@ -9,7 +9,7 @@ from typing import Dict, List, Mapping, Sequence
 
 import onnx
 
-from sightd.bundle import OutputSpec, Profile
+from sightd.bundle import OutputSpec, Profile, holds_something_else
 from sightd.errors import BundleError, ModelError
 
 from .agreement.agree import Agreement
@@ -48,8 +48,8 @@ def convert(request: Request, progress: Progress) -> Result:
     :raises CalibrationError: the frames, or the annotations, can't be used.
     :raises BundleError: the bundle can't be written; one that was there stays.
     """
-    _check_request(request)
     try:
+        _check_request(request)
         with scratch_folder(request.out.parent) as folder:
             return _convert(request, folder, progress)
     except OSError as error:
@@ -61,6 +61,8 @@ def _check_request(request: Request) -> None:
     """What would else be found when all is done, an hour later."""
     if request.out.exists() and not request.out.is_dir():
         raise BundleError(f"{request.out}: is a file, and a bundle is a folder; name another place")
+    if request.out.is_dir() and holds_something_else(request.out):
+        raise BundleError(f"{request.out}: holds other files and no bundle; name an empty folder, or one to be made")
     for path in (request.model, request.calibration):
         try:
             str(path).encode()

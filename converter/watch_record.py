@@ -8,9 +8,12 @@ from typing import Optional
 
 import msgspec
 
+from sightd.bounded import decode_json, read_bounded
 from sightd.bundle import replace_durably
 
 __all__ = ["Record", "read_record", "record_file", "write_record"]
+
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def record_file(model: Path) -> Path:
 def read_record(model: Path) -> Optional[Record]:
     """The record of *model*, None where there is none or it can't be read."""
     try:
-        return msgspec.json.decode(record_file(model).read_bytes(), type=Record)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return decode_json(read_bounded(record_file(model), _MAX_BYTES), Record)
+    except (OSError, ValueError):
         return None
 
 

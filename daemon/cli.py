@@ -12,6 +12,7 @@ import typer
 from typing_extensions import Annotated
 
 from sightd.bundle import open_bundle
+from sightd.bundle_trust import check_trusted
 from sightd.engines import EngineOptions
 from sightd.logs import configure_logging
 from sightd.serving import open_serving
@@ -40,6 +41,8 @@ def _run(
     configure_logging(settings.log_level)
     log_to_journal(settings.log_level)
     bundles = {folder: open_bundle(Path(folder)) for folder in settings.bundles}
+    for folder in bundles:
+        check_trusted(Path(folder), settings.bundle_folders)
     options = EngineOptions(settings.engine.threads, settings.engine.max_batch, settings.engine.preprocess)
     service = Service(
         settings,

@@ -30,15 +30,16 @@ def log_to_journal(level: str) -> None:
 
 
 def fields_of(record: logging.LogRecord) -> Dict[str, str]:
-    """PRIORITY, LOGGER and STAGE, and CAMERA for what concerns one camera.
+    """PRIORITY, LOGGER and STAGE, CAMERA for what concerns one camera, EVENT (its id) for what concerns one event.
 
-    The camera is given as ``extra={"camera": name}`` or told by the thread's name, camera-NAME.
+    They are given as ``extra={"camera": name, "event": id}``; the thread's name, camera-NAME, tells the camera too.
     """
     stage, _, camera = (record.threadName or "").partition("-")
     stage = "main" if stage == "MainThread" else stage
     camera = getattr(record, "camera", camera if stage == "camera" else "")
     fields = {"PRIORITY": str(_priority(record.levelno)), "LOGGER": record.name, "STAGE": stage}
-    return {**fields, "CAMERA": camera} if camera else fields
+    about = {"CAMERA": camera, "EVENT": getattr(record, "event", "")}
+    return {**fields, **{name: value for name, value in about.items() if value}}
 
 
 def _priority(level: int) -> int:

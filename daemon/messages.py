@@ -28,6 +28,7 @@ __all__ = [
     "CalibrationStats",
     "CameraStats",
     "ClassifierStats",
+    "ClockStats",
     "CommandStats",
     "ConfigMessage",
     "DetectedObject",
@@ -37,6 +38,7 @@ __all__ = [
     "EventMessage",
     "InfoMessage",
     "LatencyMs",
+    "MemoryStats",
     "ModelInfo",
     "OutboxStats",
     "PublisherStats",
@@ -304,6 +306,23 @@ class CalibrationStats(msgspec.Struct, frozen=True):
     skipped: int
 
 
+class MemoryStats(msgspec.Struct, frozen=True):
+    """The memory of the service, its child processes included, without what the kernel takes back at need."""
+
+    used_mb: float
+    #: What it may take: of its control group, or as set; 0: none is known.
+    limit_mb: float
+    #: What is given up for want of memory: "calibration", "camera <name>".
+    given_up: List[str] = []
+
+
+class ClockStats(msgspec.Struct, frozen=True):
+    """The wall clock, which all times in messages are of: how often it was set since the start, and how far at last."""
+
+    jumps: int
+    last_jump_s: float
+
+
 class StatsMessage(msgspec.Struct, frozen=True):
     """How the daemon is doing, every few seconds."""
 
@@ -322,6 +341,8 @@ class StatsMessage(msgspec.Struct, frozen=True):
     commands: CommandStats
     calibration: CalibrationStats
     rss_mb: float
+    memory: MemoryStats
+    clock: ClockStats
 
 
 def encode(message: msgspec.Struct) -> bytes:

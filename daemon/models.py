@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack, contextmanager
-from typing import Callable, Dict, Iterator, List, Mapping
+from contextlib import ExitStack
+from typing import Callable, Dict, List, Mapping
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Models:
     """
 
     def __init__(self, manifests: Mapping[str, Manifest], open_serving: Callable[[str], Serving]) -> None:
-        #: Once :meth:`opened` yields, those of what serves, which may be earlier versions, with the same labels.
+        #: Once :meth:`open` has returned, those of what serves, which may be earlier versions, with the same labels.
         self.manifests: Dict[str, Manifest] = dict(manifests)
         self._fallback_reasons: Dict[str, str] = {}
         self._open_serving = open_serving
@@ -52,24 +52,22 @@ class Models:
         """Why other engines run than the bundles' own, a line each."""
         return "\n".join(filter(None, self._fallback_reasons.values()))
 
-    @contextmanager
-    def opened(self) -> Iterator[Dict[str, Engine]]:
-        """The engines, warm; closed in the reverse order. On the inference thread.
+    def open(self, closing: ExitStack) -> Dict[str, Engine]:
+        """The engines, warm; *closing* closes them in the reverse order. On the inference thread.
 
         :raises SightdError: one does not load, fails, or is not the one that its bundle describes.
         """
-        with ExitStack() as closing:
-            engines: Dict[str, Engine] = {}
-            for bundle in list(self.manifests):
-                started = time.monotonic()
-                serving = self._open_serving(bundle)
-                engines[bundle] = engine = closing.enter_context(serving.engine)
-                with naming(bundle):
-                    engine.warm_up(np.zeros((720, 1280, 3), np.uint8))
-                took_s = time.monotonic() - started
-                _log.info("%s: engine ready after %.1f s, batches of up to %d", bundle, took_s, engine.max_batch)
-                self.manifests[bundle], self._fallback_reasons[bundle] = serving.manifest, serving.fallback_reason
-            yield engines
+        engines: Dict[str, Engine] = {}
+        for bundle in list(self.manifests):
+            started = time.monotonic()
+            serving = self._open_serving(bundle)
+            engines[bundle] = engine = closing.enter_context(serving.engine)
+            with naming(bundle):
+                engine.warm_up(np.zeros((720, 1280, 3), np.uint8))
+            took_s = time.monotonic() - started
+            _log.info("%s: engine ready after %.1f s, batches of up to %d", bundle, took_s, engine.max_batch)
+            self.manifests[bundle], self._fallback_reasons[bundle] = serving.manifest, serving.fallback_reason
+        return engines
 
     def info(self, settings: Settings, plan: Plan) -> InfoMessage:
         """What is told about them with *settings*; the first detector stands for all where there is one place only."""

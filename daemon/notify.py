@@ -12,6 +12,9 @@ __all__ = ["Notifier"]
 
 _log = logging.getLogger(__name__)
 
+#: A supervisor that does not take a datagram for so long is not waited for, in seconds.
+_PATIENCE_S = 1.0
+
 
 class Notifier:
     """Main thread only. Does nothing where no supervisor listens.
@@ -40,7 +43,7 @@ class Notifier:
 
     def starting(self, seconds: float) -> None:
         """The start goes on and takes *seconds* more at most, counted from now."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}", "STATUS=starting: loading the models")
 
     def feed(self) -> None:
         """All is well: the watchdog waits anew."""
@@ -55,6 +58,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.settimeout(_PATIENCE_S)
                 channel.sendto("\n".join(assignments).encode(), self._address)
         except OSError as error:
             _log.debug("systemd can't be told %s: %s", assignments[0], error)

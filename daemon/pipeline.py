@@ -1,6 +1,6 @@
 """The two loops of the daemon: frames become batches of candidates, candidates become messages.
 
-    FrameSlots ── infer ──▶ Queue(2) ── analyse ──▶ sink
+    FrameSlots ── infer ──▶ HandOver(2) ── analyse ──▶ sink
 
 :func:`infer` runs on the inference thread, which alone touches the engines; :func:`analyse` on the analysis
 thread. Both are plain functions over plain objects, so a test can run them without threads.
@@ -11,11 +11,12 @@ from __future__ import annotations
 import queue
 import time
 from functools import partial
-from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Callable, Iterable, Iterator, List, Mapping, Sequence
 
 from sightd.types import Detections, Frame
 
 from .batches import Inferred
+from .hand_over import HandOver
 from .lanes import Lane
 from .plan import Plan
 from .progress import Progress
@@ -39,7 +40,7 @@ def infer(
     slots: FrameSlots,
     lanes: Sequence[Lane],
     plan: Callable[[], Plan],
-    results: queue.Queue[Optional[Inferred]],
+    results: HandOver,
     stopped: Callable[[], bool],
 ) -> None:
     """Batch frames of all cameras into the engines of their models until *stopped*, then finish what is under way.
@@ -65,7 +66,7 @@ def infer(
 
 
 def analyse(
-    results: queue.Queue[Optional[Inferred]],
+    results: HandOver,
     plan: Callable[[], Plan],
     sink: Sink,
     progress: Progress,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import Any, Dict, Iterator, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 
+from sightd.bundle import Manifest
+from sightd.errors import ConfigError
+from sightd.redact import redact
 from sightd.settings import Settings
 
 from .messages import ConfigMessage
-from .plan import Plan
+from .plan import Plan, plan_for
 
-__all__ = ["merged", "outcome"]
+__all__ = ["merged", "outcome", "reread"]
+
+_log = logging.getLogger(__name__)
 
 #: Keys of the settings file that a reload applies; all others are read once.
 _RELOADABLE = frozenset(
@@ -26,6 +32,29 @@ _RELOADABLE = frozenset(
         "stats_interval_s",
     }
 )
+
+
+def reread(
+    running: Tuple[Settings, Plan], load: Callable[[], Settings], manifests: Mapping[str, Manifest]
+) -> Tuple[Settings, Plan, ConfigMessage]:
+    """What is to run once the settings were read anew, and what is told about it.
+
+    Never raises: whatever is wrong with them, what runs goes on.
+
+    :param manifests: of the models that run, by their bundle's folder.
+    """
+    try:
+        wanted = load()
+        settings = merged(running[0], wanted)
+        plan = plan_for(settings, manifests)
+        return settings, plan, outcome(running, (wanted, plan))
+    except ConfigError as error:
+        reason = redact(str(error))
+    except Exception as error:  # a mistake of ours in reading them must not end a service that runs well
+        _log.exception("the new settings can't be read")
+        reason = redact(f"{type(error).__name__}: {error}; please report it")
+    _log.error("the new settings are refused, the old ones stay in force:\n%s", reason)
+    return (*running, ConfigMessage(at=round(time.time(), 3), result="refused", error=reason))
 
 
 def merged(running: Settings, wanted: Settings) -> Settings:

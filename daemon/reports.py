@@ -90,7 +90,8 @@ class Reporter:
             self._labels[rule.bundle],
             inferred.times(frame),
             boot_id=self._boot_id,
-            published_at=time.time(),
+            # By the clock that nothing sets: the wall clock may have been set since the frame was captured.
+            published_at=frame.captured_at + time.monotonic() - frame.captured_mono,
         )
         self._outbox.put(Message(self._topics.detections(frame.camera), payload))
         self._counters.inferred[frame.camera] += 1

@@ -1,6 +1,6 @@
 """The service: starts the threads in order, watches over them, and stops them in the reverse order.
 
-    camera × N ──▶ FrameSlots ──▶ inference ──▶ Queue(2) ──▶ analysis ──▶ Outbox ──▶ publisher
+    camera × N ──▶ FrameSlots ──▶ inference ──▶ HandOver ──▶ analysis ──▶ Outbox ──▶ publisher
                                                                 └────▶ collector ──▶ calibration set
 
 A camera retries for ever, a broker may be away for ever and the collector may fail; any other failure stops the
@@ -9,19 +9,20 @@ service, and its supervisor (systemd) starts it again.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
-import queue
 import threading
 import time
 import uuid
-from typing import Callable, Dict, List, Mapping, Optional
+from contextlib import ExitStack
+from typing import Callable, Dict, List, Mapping
 
 import cv2
 
 from sightd.bundle import Manifest
-from sightd.errors import ConfigError, SightdError
-from sightd.redact import redact
+from sightd.engines import Engine
+from sightd.errors import SightdError
 from sightd.serving import Serving
 from sightd.settings import OutboxSettings, Settings
 from sightd.types import Detections
@@ -35,20 +36,24 @@ from .commands import Commands
 from .counters import Counters
 from .event_disk import DiskOptions
 from .event_spool import EventSpool
+from .hand_over import HandOver
 from .lanes import Lane
+from .memory import MemoryGauge
 from .messages import ConfigMessage, encode
 from .models import Models
 from .notify import Notifier
 from .outbox import Message, Outbox
 from .pipeline import analyse, infer
 from .plan import Plan, plan_for
-from .progress import Progress, held_up
+from .progress import Progress
 from .publisher import Publisher
-from .reload import merged, outcome
+from .reload import reread
 from .reports import Reporter
+from .shedding import reduced
 from .slots import FrameSlots
 from .stats import StatsReader, sentence
-from .threads import StageThread, join_all
+from .supervisor import Supervisor
+from .threads import StageThread, join_all, recorded
 from .topics import Topics
 
 __all__ = ["Service"]
@@ -57,15 +62,15 @@ _log = logging.getLogger(__name__)
 
 #: How often the main thread looks whether a signal came, in seconds.
 _TICK_S = 0.1
-#: How long a stage may hold its work before the watchdog is left to bite, in seconds.
-_PATIENCE_S = 10.0
-#: Fed so often in the watchdog's time.
-_FEEDINGS = 4
 #: While the engine loads and warms up, systemd is asked for so much more time again and again, in seconds.
 _EXTENSION_S = 30.0
+#: What takes longer hangs: the largest engines load in two or three minutes on the slowest boards.
+_WARM_UP_S = 900.0
 #: How long each stage may take to finish its work when the service stops, in seconds. A camera that is just
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
 _CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _COLLECTOR_S, _PUBLISHER_S, _OUTBOX_S = 1.0, 5.0, 2.0, 2.0, 3.0, 3.0
+#: The process ends after so long whatever still hangs, in seconds: before systemd's TimeoutStopSec=, and saying where.
+_SHUTDOWN_S = 18.0
 
 
 class Service:
@@ -87,12 +92,12 @@ class Service:
         """
         self._settings, self._load_settings = settings, load_settings
         self._models = Models(manifests, open_serving)
-        #: What the settings ask for, and what of that is done: less what commands have switched off.
+        #: What the settings ask for, and what of it runs: less what commands switched off, and when memory is short.
         self._asked = self._plan = plan_for(settings, manifests)
         self._topics = Topics(settings.topic_prefix)
         self._boot_id = uuid.uuid4().hex[:8]
         self._slots = FrameSlots()
-        self._results: queue.Queue[Optional[Inferred]] = queue.Queue(2)
+        self._results = HandOver()
         self._outbox = Outbox(events=_spool(settings.outbox))
         #: May be read from any thread.
         self.counters = Counters()
@@ -105,6 +110,9 @@ class Service:
             "publisher": self._publisher.progress,
         }
         self._collector = Collector(lambda: self._plan)
+        self._systemd = Notifier(os.environ)
+        gauge = MemoryGauge(settings.memory_limit_mb << 20)
+        self._supervisor = Supervisor(self._systemd, self._progress, gauge, self._on_failure)
         self._stats = StatsReader(
             self.counters,
             self._slots.dropped,
@@ -115,15 +123,18 @@ class Service:
             self._models.detectors,
             lambda: self._settings.classifiers,
             self._boot_id,
+            self._supervisor.memory,
+            self._supervisor.clock,
         )
         self._asked_to_stop = self._asked_to_reload = False
         self._stop = threading.Event()
         self._hang_up = threading.Event()
-        self._ready = threading.Event()
+        self._ready, self._may_start = threading.Event(), threading.Event()
         self._failed: List[str] = []
-        self._cameras = Cameras(self._slots, self._outbox, self._topics, self.counters, self._ready, self._on_failure)
-        self._systemd = Notifier(os.environ)
-        self._fed_at = self._counted_at = 0.0
+        self._cameras = Cameras(
+            self._slots, self._outbox, self._topics, self.counters, self._may_start, self._on_failure
+        )
+        self._counted_at = 0.0
 
     def run(self) -> None:
         """Serve until :meth:`stop` is called; returns when everything is down.
@@ -147,20 +158,37 @@ class Service:
         self._supervise()
 
         self._systemd.stopping()
+        faulthandler.dump_traceback_later(_SHUTDOWN_S, exit=True)
+        try:
+            self._shut_down(inference, analysis, collector, publisher, storing)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        if self._failed:
+            raise SightdError(f"{' and '.join(self._failed)} failed, see the log above")
+
+    def _shut_down(
+        self,
+        inference: StageThread,
+        analysis: StageThread,
+        collector: StageThread,
+        publisher: StageThread,
+        storing: StageThread,
+    ) -> None:
+        """Stop in the reverse order of the start. What does not end is left behind, and fails if it holds work."""
         self._cameras.dismiss()
         self._slots.close()
         self._cameras.join(_CAMERAS_S)
-        join_all([inference], _INFERENCE_S)
-        join_all([analysis], _ANALYSIS_S)
+        hanging = join_all([inference], _INFERENCE_S) if self._ready.is_set() else []  # what loads holds no work
+        self._results.put(None)  # where the inference hangs, it does not say so
+        hanging += join_all([analysis], _ANALYSIS_S)
         self._hang_up.set()
         join_all([collector], _COLLECTOR_S)
-        join_all([publisher], _PUBLISHER_S)
+        hanging += join_all([publisher], _PUBLISHER_S)
         self._outbox.events.finish()
-        join_all([storing], _OUTBOX_S)
+        hanging += join_all([storing], _OUTBOX_S)
+        self._failed += [name for name in hanging if name not in self._failed]
         if not storing.is_alive():  # else the disk hangs: SQLite must not be closed under it
             self._outbox.close()
-        if self._failed:
-            raise SightdError(f"{' and '.join(self._failed)} failed, see the log above")
 
     def stop(self) -> None:
         """Ask :meth:`run` to end; safe in a signal handler, which must not take the lock that its thread may hold."""
@@ -176,66 +204,53 @@ class Service:
         return self._stop.is_set()
 
     def _warm_up(self) -> None:
-        """Wait for the engine; a large one takes minutes to load."""
-        asked_at = 0.0
+        """Wait for the engines; large ones take minutes to load."""
+        began_at, asked_at = time.monotonic(), 0.0
         while not self._ready.wait(_TICK_S) and not self._is_over():
-            if time.monotonic() > asked_at + _EXTENSION_S / 3:
+            if time.monotonic() > began_at + _WARM_UP_S:
+                _log.error("no model was ready after %.0f s: what loads it hangs; ask: sightd doctor", _WARM_UP_S)
+                self._on_failure("inference")
+            elif time.monotonic() > asked_at + _EXTENSION_S / 3:
                 asked_at = time.monotonic()
                 self._systemd.starting(_EXTENSION_S)
         if not self._is_over():
-            self._say_what_runs()
+            self._say_what_runs()  # before the first detection, whose reader wants to know
+            self._may_start.set()
             self._systemd.ready()
 
     def _supervise(self) -> None:
-        """The main thread's work until it is time to stop: stats, the watchdog, new settings, commands."""
+        """The main thread's work until it is time to stop."""
         while not self._is_over():
             if self._asked_to_reload:
                 self._asked_to_reload = False
                 self._reload()
-            now = time.monotonic()
-            if self._commands.obey(now):
+            commanded = self._commands.obey(time.monotonic())
+            if self._supervisor.look(self._commands.applied(self._asked)) or commanded:
                 self._apply(self._asked)
-            if now >= self._counted_at + self._settings.stats_interval_s:
-                self._counted_at = now
+            if time.monotonic() >= self._counted_at + self._settings.stats_interval_s:
+                self._counted_at = time.monotonic()
                 stats = self._stats.read()
                 self._outbox.put(Message(self._topics.stats, encode(stats)))
                 self._systemd.status(sentence(stats, self._models.fallback_reason))
-            if now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
-                self._fed_at = now
-                self._feed_the_watchdog()
             self._stop.wait(_TICK_S)
 
-    def _feed_the_watchdog(self) -> None:
-        held = held_up(self._progress, _PATIENCE_S)
-        if held:
-            _log.error("no progress for %.0f s in: %s; the watchdog is not fed", _PATIENCE_S, ", ".join(held))
-        else:
-            self._systemd.feed()
-
     def _reload(self) -> None:
-        """Apply the settings file as far as a running service can; when it has mistakes, keep what runs."""
+        """Apply the settings file as far as a running service can; whatever is wrong with it, keep what runs."""
         self._systemd.reloading()
-        try:
-            wanted = self._load_settings()
-            settings = merged(self._settings, wanted)
-            plan = plan_for(settings, self._models.manifests)
-        except ConfigError as error:
-            result = ConfigMessage(at=round(time.time(), 3), result="refused", error=redact(str(error)))
-            _log.error("the new settings are refused, the old ones stay in force:\n%s", error)
-        else:
-            result = outcome((self._settings, self._asked), (wanted, plan))
-            self._collector.pass_over(result.changed)
-            self._settings = settings
+        running = (self._settings, self._asked)
+        self._settings, plan, told = reread(running, self._load_settings, self._models.manifests)
+        if told.result != "refused":
+            self._collector.pass_over(told.changed)
             logging.getLogger().setLevel(self._settings.log_level.upper())
             self._apply(plan)
-            waiting = ", ".join(result.restart_needed)
-            _log.info("settings: %s%s", result.result, f"; a restart is needed for {waiting}" if waiting else "")
-        self._say(result)
+            waiting = ", ".join(told.restart_needed)
+            _log.info("settings: %s%s", told.result, f"; a restart is needed for {waiting}" if waiting else "")
+        self._say(told)
         self._systemd.ready()
 
-    def _apply(self, plan: Plan) -> None:
-        """Run by *plan*, less what commands have switched off."""
-        self._asked, self._plan = plan, self._commands.applied(plan)
+    def _apply(self, asked: Plan) -> None:
+        """Run what is *asked* for, less what commands have switched off, as far as the memory allows."""
+        self._asked, self._plan = asked, reduced(self._commands.applied(asked), self._supervisor.level)
         self._cameras.apply(self._plan.cameras)
         self._say_what_runs()
         self._commands.say()
@@ -257,25 +272,33 @@ class Service:
             reporter(inferred, found)
             self._collector.consider(inferred, found)
 
-        analyse(self._results, lambda: self._plan, sink, self._progress["analysis"], reporter.look_round)
-        reporter.close()
+        try:
+            analyse(self._results, lambda: self._plan, sink, self._progress["analysis"], reporter.look_round)
+            reporter.close()
+        finally:
+            self._results.abandon()
 
     def _collect(self) -> None:
         self._collector.run(self._hang_up)
 
     def _infer(self) -> None:
-        try:
-            with self._models.opened() as engines:
-                manifests = self._models.manifests
-                loaded = {name: Classifier(engines[name], manifests[name].labels) for name in self._models.classifiers}
-                classifiers = Classifiers(loaded, self.counters)
-                lanes = [Lane(name, engines[name], classifiers, own) for name, own in self._inferring.items()]
-                # Nobody reads it before it is ready: no frame comes, and no reload is begun.
-                self._asked = self._plan = plan_for(self._settings, manifests)
-                self._ready.set()
-                infer(self._slots, lanes, lambda: self._plan, self._results, self._stop.is_set)
-        finally:
-            self._results.put(None)  # nothing follows, whatever happened
+        with ExitStack() as closing:
+            try:
+                # Recorded before the engines are closed: one that hangs in it must not hide what failed.
+                with recorded("inference", self._on_failure):
+                    self._run_engines(self._models.open(closing))
+            finally:
+                self._results.put(None)  # nothing follows, whatever happened
+
+    def _run_engines(self, engines: Mapping[str, Engine]) -> None:
+        manifests = self._models.manifests
+        loaded = {name: Classifier(engines[name], manifests[name].labels) for name in self._models.classifiers}
+        classifiers = Classifiers(loaded, self.counters)
+        lanes = [Lane(name, engines[name], classifiers, own) for name, own in self._inferring.items()]
+        # Nobody reads it before it is ready: no frame comes, and no reload is begun.
+        self._asked = self._plan = plan_for(self._settings, manifests)
+        self._ready.set()
+        infer(self._slots, lanes, lambda: self._plan, self._results, self._stop.is_set)
 
     def _say_what_runs(self) -> None:
         info = self._models.info(self._settings, self._plan)

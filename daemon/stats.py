@@ -15,8 +15,10 @@ from .messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    ClockStats,
     CommandStats,
     EngineStats,
+    MemoryStats,
     OutboxStats,
     PublisherStats,
     QueueStats,
@@ -46,11 +48,14 @@ class StatsReader:
         models: Sequence[str],
         classifiers: Callable[[], Iterable[str]],
         boot_id: str,
+        memory: Callable[[], MemoryStats],
+        clock: Callable[[], ClockStats],
     ) -> None:
         self._counters, self._dropped = counters, dropped
         self._outbox, self._publisher, self._boot_id = outbox, publisher, boot_id
         self._commands = commands
         self._calibration, self._models, self._classifiers = calibration, models, classifiers
+        self._memory, self._clock = memory, clock
         self._started_at = self._last_at = time.monotonic()
         self._last_received: Counter[str] = Counter()
 
@@ -71,6 +76,8 @@ class StatsReader:
             commands=CommandStats(accepted=self._commands.accepted, refused=dict(self._commands.refused)),
             calibration=self._calibration(),
             rss_mb=_rss_mb(),
+            memory=self._memory(),
+            clock=self._clock(),
         )
 
     def _connection(self) -> PublisherStats:
@@ -121,13 +128,15 @@ class StatsReader:
 
 
 def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
-    """*stats* in one line, for `systemctl status`; another engine than the bundle's own comes first."""
+    """*stats* in one line, for `systemctl status`; what is not as it should be comes first."""
     watched = {name: camera.state for name, camera in stats.cameras.items() if camera.state != CAMERA_DISABLED.decode()}
     away = [name for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
     missing = f" (not: {', '.join(away)})" if away else ""
     rate = sum(camera.fps for camera in stats.cameras.values())
     reasons = fallback_reason.replace("\n", " | ")
     warning = f"NOT THE BUNDLE'S ENGINE: {reasons} | " if reasons else ""
+    given_up = ", ".join(stats.memory.given_up)
+    warning += f"SHORT OF MEMORY, without {given_up} | " if given_up else ""
     online = f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}"
     return f"{warning}{online}, {rate:.1f} fps; {_connection(stats.publisher)}"
 

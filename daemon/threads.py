@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Callable, Iterable
+from contextlib import contextmanager
+from typing import Callable, Iterable, Iterator, List
 
 from sightd.errors import SightdError
 
-__all__ = ["StageThread", "join_all"]
+__all__ = ["StageThread", "join_all", "recorded"]
 
 _log = logging.getLogger(__name__)
 
@@ -23,18 +24,25 @@ class StageThread(threading.Thread):
         self._on_failure = on_failure
 
     def run(self) -> None:
-        try:
+        with recorded(self.name, self._on_failure):
             self._work()
-        except SightdError as error:
-            _log.error("%s failed: %s", self.name, error)  # the message says it all
-            self._on_failure(self.name)
-        except Exception:
-            _log.exception("%s failed", self.name)
-            self._on_failure(self.name)
 
 
-def join_all(threads: Iterable[threading.Thread], deadline_s: float) -> None:
-    """Wait for all of *threads* together *deadline_s* at most; name in the log those that did not end."""
+@contextmanager
+def recorded(name: str, on_failure: Callable[[str], None]) -> Iterator[None]:
+    """The edge of a thread: what is raised within is logged, told to *on_failure* with *name*, and ends here."""
+    try:
+        yield
+    except SightdError as error:
+        _log.error("%s failed: %s", name, error)  # the message says it all
+        on_failure(name)
+    except Exception:
+        _log.exception("%s failed", name)
+        on_failure(name)
+
+
+def join_all(threads: Iterable[threading.Thread], deadline_s: float) -> List[str]:
+    """Wait for all of *threads* together *deadline_s* at most; the names of those that did not end, also in the log."""
     until = time.monotonic() + deadline_s
     for thread in threads:
         if thread.ident is not None:  # it was started
@@ -42,3 +50,4 @@ def join_all(threads: Iterable[threading.Thread], deadline_s: float) -> None:
     hanging = [thread.name for thread in threads if thread.is_alive()]
     if hanging:
         _log.warning("did not end in %.0f s and is left behind: %s", deadline_s, ", ".join(hanging))
+    return hanging

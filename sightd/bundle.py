@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 
 import msgspec
 
+from .bounded import decode_json, read_bounded
 from .errors import BundleError
 from .types import InputSpec
 
@@ -27,7 +28,9 @@ __all__ = [
     "OutputSpec",
     "Profile",
     "check_engine_file",
+    "holds_something_else",
     "open_bundle",
+    "read_engine_file",
     "replace_bundle",
     "replace_durably",
     "sha256_of",
@@ -170,14 +173,13 @@ def open_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     try:
-        data = _read_bounded(path)
+        manifest = _read_manifest(path)
     except FileNotFoundError:
         raise BundleError(
             f"{folder}: no {MANIFEST} there; make a bundle with: sightd convert MODEL --out {folder}"
         ) from None
     except OSError as error:
         raise BundleError(f"{path}: can't be read ({error.strerror}); check its owner and permissions") from error
-    manifest = _decode(path, data)
     check_engine_file(folder, manifest.engine)
     return Bundle(folder, manifest)
 
@@ -198,10 +200,11 @@ def write_bundle(
     """
     if (manifest.fallback is None) != (fallback_file is None):
         raise ValueError("a fallback's record and its file go together")
-    files = dict(extras)
+    files: Dict[str, Path] = {}
     engine, fallback = _added(files, manifest.engine, engine_file), manifest.fallback
     if fallback is not None and fallback_file is not None:
         fallback = _added(files, fallback, fallback_file)
+    files.update(extras)  # after the engine, by which holds_something_else() tells what a killed writer left
     path = folder / MANIFEST
     parent = sha256_of(path) if path.exists() else ""
     complete = replace(manifest, engine=engine, fallback=fallback, parent=parent, extras=sorted(extras))
@@ -233,24 +236,41 @@ def replace_bundle(folder: Path, files: Mapping[str, Path], manifest: bytes) -> 
     return Bundle(folder, _decode(folder / MANIFEST, manifest))
 
 
+def holds_something_else(folder: Path) -> bool:
+    """Whether there is something in *folder*, but no bundle nor what a killed writer left of one."""
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return bool(names) and not any(name in (MANIFEST, "versions") or name.startswith("engine-") for name in names)
+
+
 def check_engine_file(folder: Path, engine: EngineRecord) -> None:
-    """Refuse any file but the one that the manifest describes; to be asked right before the file is loaded.
+    """Refuse any file but the one that the manifest describes.
 
     :raises BundleError: it is missing, altered, damaged, or outside *folder*.
     """
-    path = folder / engine.file
-    if not engine.file or path.parent != folder:
-        raise BundleError(f"{folder}: the manifest names an engine file outside the bundle ({engine.file!r}); refused")
+    path = _engine_path(folder, engine)
     try:
-        size = path.stat().st_size
-        digest = sha256_of(path) if size == engine.size else ""
+        digest = sha256_of(path) if path.stat().st_size == engine.size else ""
     except OSError as error:
-        raise BundleError(f"{path}: can't be read ({error.strerror}); convert the model again") from error
+        raise _unreadable(path, error) from error
     if digest != engine.sha256:
-        raise BundleError(
-            f"{path}: not the file that the manifest describes (size or sha256 differs): altered or damaged, "
-            "refused. Convert the model again, or restore the bundle from a copy"
-        )
+        raise _altered(path)
+
+
+def read_engine_file(folder: Path, engine: EngineRecord) -> bytes:
+    """The content that the manifest describes, to be loaded as it is: a second read might find another one.
+
+    :raises BundleError: as :func:`check_engine_file`.
+    """
+    path = _engine_path(folder, engine)
+    try:
+        content = read_bounded(path, engine.size)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise _altered(path) from error
+    if len(content) != engine.size or hashlib.sha256(content).hexdigest() != engine.sha256:
+        raise _altered(path)
+    return content
 
 
 def sha256_of(path: Path) -> str:
@@ -281,6 +301,24 @@ def replace_durably(target: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def _engine_path(folder: Path, engine: EngineRecord) -> Path:
+    path = folder / engine.file
+    if not engine.file or path.parent != folder or path.is_symlink():
+        raise BundleError(f"{folder}: the manifest names an engine file outside the bundle ({engine.file!r}); refused")
+    return path
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path}: can't be read ({error.strerror}); convert the model again")
+
+
+def _altered(path: Path) -> BundleError:
+    return BundleError(
+        f"{path}: not the file that the manifest describes (size or sha256 differs): altered or damaged, "
+        "refused. Convert the model again, or restore the bundle from a copy"
+    )
+
+
 def _added(files: Dict[str, Path], engine: EngineRecord, file: Path) -> EngineRecord:
     """Put the engine *file* under its hash among *files*; its record, completed."""
     digest = sha256_of(file)
@@ -293,27 +331,26 @@ def _names_of(folder: Path) -> Set[str]:
     """The files of the bundle in *folder*, and engines that no manifest names: a killed writer leaves them."""
     engines = {path.name for path in folder.glob("engine-*")}
     try:
-        manifest = _decode(folder / MANIFEST, _read_bounded(folder / MANIFEST))
+        manifest = _read_manifest(folder / MANIFEST)
     except (BundleError, FileNotFoundError):
         return engines
     return engines | set(Bundle(folder, manifest).files)
 
 
-def _read_bounded(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(_MAX_MANIFEST_BYTES + 1)
-    if len(data) > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES >> 20} MiB, this is no manifest of ours")
-    return data
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return _decode(path, read_bounded(path, _MAX_MANIFEST_BYTES))
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}, this is no manifest of ours") from error
 
 
 def _decode(path: Path, data: bytes) -> Manifest:
     try:
-        version = msgspec.json.decode(data, type=_SchemaOnly).schema
+        version = decode_json(data, _SchemaOnly).schema
         if version != SCHEMA:
             raise BundleError(f"{path}: manifest schema {version}, this sightd reads {SCHEMA}: convert the model again")
-        return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, ValueError, UnicodeDecodeError) as error:
+        return decode_json(data, Manifest)
+    except ValueError as error:
         raise BundleError(f"{path}: damaged manifest ({error}); convert the model again") from error
 
 

@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from .bundle import Bundle, check_engine_file
+from .bundle import Bundle
 from .engine_fit import check_fits
 from .engines import Engine, EngineOptions, open_engine, versions_here
 from .errors import BundleError
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
     """Open the engine of *bundle* as open_engine does, after and before all that can tell it from a wrong one.
 
-    Its file is hashed right before it is loaded; what the engine finds on its golden picture is compared. Where that
+    What is loaded is what was hashed; what the engine finds on its golden picture is compared. Where that
     picture is lost the engine runs unchecked, and the log says so: its file is the right one all the same.
 
     :raises BundleError: its file is missing, altered or damaged.
@@ -32,7 +32,6 @@ def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
     """
     record = bundle.manifest.engine
     check_fits(bundle.folder, record, versions_here(record.kind), platform.machine())
-    check_engine_file(bundle.folder, record)
     engine = open_engine(bundle, options)
     try:
         golden = _golden(bundle)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Iterable, Iterator, List, Literal, Tuple, cast
 
 import cv2
-import msgspec
 import numpy as np
 
+from .bounded import decode_json, read_bounded
 from .errors import CalibrationError
 from .frame_filters import look_at
 from .types import Image
@@ -42,6 +42,8 @@ _BUSY_OBJECTS = 3
 Light = Literal["dark", "dim", "bright"]
 Busyness = Literal["empty", "some", "busy", "unknown"]
 
+#: Some hundred thousand frames.
+_MAX_INDEX_BYTES = 256 << 20
 _PICTURES = (".jpg", ".jpeg", ".png")
 
 _log = logging.getLogger(__name__)
@@ -125,15 +127,17 @@ def busyness(entry: Entry) -> Busyness:
 def indexed(folder: Path) -> Iterator[Entry]:
     """The entries of the index whose frame is there; what a crash left of others is passed over."""
     try:
-        lines = (folder / INDEX).read_bytes().splitlines()
+        lines = read_bounded(folder / INDEX, _MAX_INDEX_BYTES).splitlines()
     except FileNotFoundError:
         return
     except OSError as error:
         raise CalibrationError(f"{folder / INDEX}: can't be read ({error.strerror}): check its permissions") from error
+    except ValueError as error:
+        raise CalibrationError(f"{folder / INDEX}: {error}, this is no index of ours: move it away") from error
     for number, line in enumerate(lines, 1):
         try:
-            entry = msgspec.json.decode(line, type=Entry)
-        except msgspec.DecodeError:
+            entry = decode_json(line, Entry)
+        except ValueError:
             _log.warning("%s, line %d: not an entry, passed over", folder / INDEX, number)
             continue
         path = folder / entry.file

@@ -39,12 +39,16 @@ from .errors import CalibrationError
 from .frame_filters import DUPLICATE_BITS, distances, is_corrupt, look_at
 from .masks import Polygon, masked
 from .types import Frame, Image
+from .wall_clock import WallClock
 
 __all__ = ["CalibrationSet", "Entry", "Verdict", "dataset_sha256", "read_entries", "read_image"]
 
 #: High, and with full colour resolution where OpenCV has the option (4.6): a calibration frame stands for the
 #: decoder's output, and JPEG's artefacts are activations too.
 JPEG_QUALITY = 95
+
+#: How long the clock must have run on after it was set before ages are believed again, in seconds.
+_STEADY_S = 3600.0
 
 _OURS = re.compile(r"\d+\.\d{3}-[0-9a-f]{12}\.(jpg|tmp)")
 
@@ -72,6 +76,7 @@ class CalibrationSet:
         self._max_frames, self._max_bytes, self._max_age_s = max_frames, max_bytes, max_age_s
         #: Identifies the last picture offered, by camera.
         self._last_shown: Dict[str, bytes] = {}
+        self._clock = WallClock()
         with _writing(folder), contextlib.ExitStack() as undo:
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)  # pictures of people: not for every user
             (folder / FRAMES).mkdir(exist_ok=True)
@@ -121,11 +126,12 @@ class CalibrationSet:
         return verdict
 
     def expire(self) -> None:
-        """Drop what is too old by now.
+        """Drop what is too old by now, unless the clock was set just now: one that is wrong ends no set.
 
         :raises CalibrationError: it can't be removed.
         """
-        if self._max_age_s:
+        self._clock.look()
+        if self._max_age_s and self._clock.steady_s > _STEADY_S:
             oldest = time.time() - self._max_age_s
             with _writing(self._folder):
                 self._drop([entry for entry in self._sizes if entry.captured_at < oldest])

@@ -16,9 +16,10 @@ from typing_extensions import Annotated
 
 from . import __version__
 from .bundle import Manifest, open_bundle
+from .bundle_trust import check_trusted
 from .errors import BundleError, ConfigError, DisagreementError, SightdError
 from .install.cli import register as register_install
-from .logs import configure_logging
+from .logs import configure_logging, log_the_uncaught
 from .redact import redact
 from .settings import DEFAULT_CONFIG, Settings, assigned, json_schema, load_settings, parse_settings, starter
 from .settings.camera_url import normalise, shown
@@ -42,6 +43,7 @@ def main() -> None:
     # ONNX Runtime's wheels (1.32) report their use to Microsoft unless told otherwise before they are imported.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     configure_logging("info")
+    log_the_uncaught()
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -142,6 +144,7 @@ def _check_models(settings: Settings) -> List[str]:
     for bundle in settings.bundles:
         try:
             manifest = manifests[bundle] = open_bundle(Path(bundle)).manifest
+            check_trusted(Path(bundle), settings.bundle_folders)
             lines.append(f"bundle   {bundle}: {manifest.model.name}, {len(manifest.labels)} labels")
         except BundleError as error:
             lines.append(f"bundle   {bundle} (labels are not checked: {error})")

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Optional, Type
 
 from .redact import redact
 
-__all__ = ["RedactingFormatter", "configure_logging"]
+__all__ = ["RedactingFormatter", "configure_logging", "log_the_uncaught"]
+
+_log = logging.getLogger(__name__)
 
 
 def configure_logging(level: str) -> None:
@@ -14,6 +20,21 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)-7s %(threadName)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def log_the_uncaught() -> None:
+    """Let exceptions that nobody catches, and warnings, pass the log's formatter: Python would print them as they are.
+
+    They may come from threads of other libraries, and hold the URL of a camera.
+    """
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda what: _uncaught(what.exc_type, what.exc_value, what.exc_traceback)
+    sys.unraisablehook = lambda what: _uncaught(what.exc_type, what.exc_value, what.exc_traceback)
+    logging.captureWarnings(True)
+
+
+def _uncaught(kind: Type[BaseException], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    _log.error("uncaught: %s", kind.__name__, exc_info=(kind, error or kind(), trace))
 
 
 class RedactingFormatter(logging.Formatter):

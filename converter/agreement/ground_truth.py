@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.bounded import decode_json, read_bounded
 from sightd.errors import CalibrationError
 from sightd.types import Image
 
 __all__ = ["LabelledImage", "read_ground_truth", "read_labelled_image"]
 
 _log = logging.getLogger(__name__)
+
+#: COCO's own, of 118 thousand pictures, has 470 MB.
+_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def read_ground_truth(annotations: Path, labels: Sequence[str], images: Optional
     :raises CalibrationError: no such file, not that format, no category in common, or a picture is missing.
     """
     try:
-        content = json.loads(annotations.read_bytes())
+        content: Any = decode_json(read_bounded(annotations, _MAX_BYTES), Any)
         classes = _classes(annotations, content["categories"], labels)
         rows: Dict[int, List[Any]] = {int(image["id"]): [] for image in content["images"]}
         for row in content["annotations"]:
@@ -54,7 +57,7 @@ def read_ground_truth(annotations: Path, labels: Sequence[str], images: Optional
         return [_labelled(_find(folder, names[key]), rows[key], classes) for key in sorted(names)]
     except OSError as error:
         raise CalibrationError(f"{annotations}: can't be read ({error.strerror}): check the path") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CalibrationError(
             f"{annotations}: not COCO's instances format ({type(error).__name__}: {error}): "
             "it needs images, annotations and categories"

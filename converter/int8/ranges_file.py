@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from pathlib import Path
+from typing import Any, Dict
 
 import msgspec
 import numpy as np
 import onnx
 
+from sightd.bounded import read_arrays
 from sightd.errors import CalibrationError
 from sightd.types import InputSpec
 
@@ -18,6 +18,10 @@ from .histogram import Histogram
 from .ranges import Ranges
 
 __all__ = ["load_ranges", "ranges_key", "save_ranges"]
+
+_ARRAYS = ("key", "tensors", "extremes", "places", "counts", "maxima")
+#: A histogram a tensor and a maximum a tensor and frame: a large model's take some tens of megabytes.
+_MAX_BYTES = 1 << 30
 
 
 def ranges_key(model: onnx.ModelProto, dataset_sha256: str, spec: InputSpec) -> str:
@@ -52,9 +56,8 @@ def load_ranges(path: Path, key: str) -> Ranges:
     :raises CalibrationError: they can't be read, or are those of another model, set of frames or input spec.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            found = {name: stored[name] for name in ("key", "tensors", "extremes", "places", "counts", "maxima")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        found: Dict[str, Any] = read_arrays(path, _ARRAYS, _MAX_BYTES)
+    except (OSError, ValueError) as error:
         raise CalibrationError(f"{path}: no ranges, or damaged ones ({error}); calibrate again") from error
     if str(found["key"]) != key:
         raise CalibrationError(f"{path}: ranges of another model, other frames or another input; calibrate again")

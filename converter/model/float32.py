@@ -14,8 +14,8 @@ from onnx import TensorProto, numpy_helper
 
 from sightd.errors import ModelError
 
-from .graph import OUR_PREFIX, metadata, set_metadata
-from .presets import INPUT_SPEC_KEY
+from .graph import OUR_PREFIX, set_metadata
+from .presets import INPUT_SPEC_KEY, recorded_spec
 from .session import Session
 
 __all__ = ["as_float32"]
@@ -65,8 +65,7 @@ def _with_float_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
             f"the model computes with its uint8 input before it casts it to float ({error}): "
             "export it again with a float32 input"
         ) from error
-    given = json.loads(metadata(changed, INPUT_SPEC_KEY) or "{}")
-    set_metadata(changed, INPUT_SPEC_KEY, json.dumps({**_PIXELS, **given}))
+    set_metadata(changed, INPUT_SPEC_KEY, json.dumps({**_PIXELS, **recorded_spec(changed)}))
     return changed
 
 

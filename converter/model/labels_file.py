@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
+from sightd.bounded import decode_json
 from sightd.errors import ModelError
 from sightd.settings.strict_yaml import read_document
 
@@ -68,8 +68,8 @@ def _from_yaml(path: Path, text: str) -> List[str]:
 
 def _from_json(path: Path, text: str) -> List[str]:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = decode_json(text.encode(), Any)
+    except ValueError as error:
         raise ModelError(f"{path}: no JSON ({error})") from error
     if isinstance(content, dict):
         content = next((content[key] for key in _KEYS if key in content), content)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import msgspec
 import onnx
 
+from sightd.bounded import decode_json
 from sightd.errors import ModelError
 from sightd.types import InputSpec
 
 from .graph import metadata, model_input
 from .ultralytics import metadata_size, metadata_spec
 
-__all__ = ["INPUT_SPEC_KEY", "MOST_PIXELS", "PRESETS", "input_size", "resolve_spec"]
+__all__ = ["INPUT_SPEC_KEY", "MOST_PIXELS", "PRESETS", "input_size", "recorded_spec", "resolve_spec"]
 
 #: ONNX metadata that holds fields of InputSpec as a JSON object.
 INPUT_SPEC_KEY = "sightd.input_spec"
@@ -84,7 +84,7 @@ def input_size(model: onnx.ModelProto, overrides: Mapping[str, object]) -> Tuple
     if len(layouts) != 1:
         raise ModelError(f"the input {tensor} has no axis of 3 channels, or two: export the model with a fixed size")
     rows, columns = (tensor.shape[2], tensor.shape[3]) if layouts == ["nchw"] else (tensor.shape[1], tensor.shape[2])
-    wanted = {**metadata_size(model), **_metadata_spec(model), **overrides} if None in (rows, columns) else overrides
+    wanted = {**metadata_size(model), **recorded_spec(model), **overrides} if None in (rows, columns) else overrides
     return _dimension("width", columns, wanted), _dimension("height", rows, wanted), layouts[0]
 
 
@@ -96,7 +96,7 @@ def resolve_spec(model: onnx.ModelProto, preset: str, overrides: Mapping[str, ob
     :raises ModelError: a field that does not exist or a value that it can't have.
     """
     width, height, layout = input_size(model, overrides)
-    metadata = {**metadata_spec(model), **_metadata_spec(model)}
+    metadata = {**metadata_spec(model), **recorded_spec(model)}
     fields = {**PRESETS[preset], **metadata, **overrides, "width": width, "height": height}
     _check_names(fields)
     if fields.setdefault("layout", layout) != layout:
@@ -119,13 +119,17 @@ def _dimension(name: str, seen: Optional[int], overrides: Mapping[str, object]) 
     return given
 
 
-def _metadata_spec(model: onnx.ModelProto) -> Dict[str, object]:
+def recorded_spec(model: onnx.ModelProto) -> Dict[str, object]:
+    """The fields of InputSpec in the model's metadata; {} where there are none.
+
+    :raises ModelError: they are no JSON object.
+    """
     text = metadata(model, INPUT_SPEC_KEY)
     if text is None:
         return {}
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        fields: Any = decode_json(text.encode(), Any)
+    except ValueError as error:
         raise ModelError(f"metadata {INPUT_SPEC_KEY} is no JSON ({error}): correct it in the model") from error
     if not isinstance(fields, dict):
         raise ModelError(f"metadata {INPUT_SPEC_KEY} must be a JSON object of input spec fields")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import warnings
 import zipfile
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from sightd.bounded import decode_json
 from sightd.errors import ModelError
 
 from .torch_weights import first_lines
@@ -132,8 +132,8 @@ def _config(path: Path) -> Dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.partition("/")[2] == _CONFIG)
             with archive.open(name) as file:
-                config = json.loads(file.read(_MAX_CONFIG_BYTES))
-    except (StopIteration, ValueError, RecursionError):
+                config: Any = decode_json(file.read(_MAX_CONFIG_BYTES), Any)
+    except (StopIteration, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Whether what the settings ask of the models is what these can: labels that they have, classifiers that are some."""
+"""Whether the models may be run, and can do what the settings ask of them: labels, classifiers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Iterator
 
 from sightd.bundle import open_bundle
+from sightd.bundle_trust import check_trusted
 from sightd.errors import BundleError, ConfigError
 from sightd.settings import Settings
 
@@ -25,8 +26,10 @@ def check(machine: Machine, settings: Settings) -> Iterator[Finding]:
     except BundleError:
         return
     try:
+        for bundle in settings.bundles:
+            check_trusted(machine.path(Path(bundle)), [machine.path(folder) for folder in settings.bundle_folders])
         rules_for(settings, manifests)
-    except ConfigError as error:
+    except (BundleError, ConfigError) as error:
         yield AREA.problem("models", str(error), "correct it, then: sightd check-config")
     else:
         yield AREA.ok("models", "every camera's labels are those of its model")

@@ -7,26 +7,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Dict
 
-from ..bundle import Bundle
+from ..bundle import Bundle, read_engine_file
 from ..errors import EngineError, EngineMismatch
 from ..types import InputSpec
 from .base import Engine, EngineOptions, Slot, Ticket
 
 __all__ = ["Engine", "EngineOptions", "Slot", "Ticket", "load_engine", "open_engine", "versions_here"]
 
-#: Engine kind, as the manifest has it -> module of this package with ``load(file, spec, max_batch, options)``.
+#: Engine kind, as the manifest has it -> module of this package with ``load(file, spec, max_batch, options, content)``.
 _MODULES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
 
 
 def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
-    """Load the engine of a checked bundle. Call it on the thread that will use it.
+    """Load the engine of a bundle: those bytes that the manifest describes. Call it on the thread that will use it.
 
+    :raises BundleError: its file is missing, altered or damaged.
     :raises EngineError: unknown kind, its library is missing, or it does not load on this machine.
     """
     manifest = bundle.manifest
     largest = manifest.profile.max
     max_batch = min(options.max_batch or largest, largest)
-    return load_engine(manifest.engine.kind, bundle.engine_file, manifest.input, max_batch, options)
+    content = read_engine_file(bundle.folder, manifest.engine)
+    engine: Engine = _module(manifest.engine.kind).load(bundle.engine_file, manifest.input, max_batch, options, content)
+    return engine
 
 
 def load_engine(kind: str, file: Path, spec: InputSpec, max_batch: int, options: EngineOptions) -> Engine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,14 @@ FORBIDDEN_OPTIMIZERS = ["WeightBiasQuantization"]
 _Outputs = Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
 
-def load(file: Path, spec: InputSpec, max_batch: int, options: EngineOptions) -> OnnxRuntimeEngine:
-    """The engine in *file* (see :func:`sightd.engines.load_engine`)."""
-    return OnnxRuntimeEngine(file, spec, threads=options.threads, max_batch=max_batch)
+def load(
+    file: Path, spec: InputSpec, max_batch: int, options: EngineOptions, content: Optional[bytes] = None
+) -> OnnxRuntimeEngine:
+    """The engine in *file* (see :func:`sightd.engines.load_engine`).
+
+    :param content: of the file, where it was read, and checked, before.
+    """
+    return OnnxRuntimeEngine(file, spec, threads=options.threads, max_batch=max_batch, content=content)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -38,10 +43,12 @@ class OnnxRuntimeEngine(Engine):
 
     depth = 2
 
-    def __init__(self, model: Path, spec: InputSpec, *, threads: int = 0, max_batch: int = 8) -> None:
+    def __init__(
+        self, model: Path, spec: InputSpec, *, threads: int = 0, max_batch: int = 8, content: Optional[bytes] = None
+    ) -> None:
         self.max_batch = max_batch
         self._workers = threads or len(os.sched_getaffinity(0))
-        self._session = _session(model)
+        self._session = _session(model, content)
         self._slots = SlotPool([HostSlot(spec, max_batch) for _ in range(self.depth)])
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="onnxruntime")
 
@@ -79,7 +86,7 @@ class _OnnxRuntimeTicket(Ticket):
         return Candidates(np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes))
 
 
-def _session(model: Path) -> Any:
+def _session(model: Path, content: Optional[bytes]) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -89,9 +96,14 @@ def _session(model: Path) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"], disabled_optimizers=FORBIDDEN_OPTIMIZERS
+        session = onnxruntime.InferenceSession(
+            str(model) if content is None else content,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=FORBIDDEN_OPTIMIZERS,
         )
+        session._model_bytes = None  # ONNX Runtime (1.32) keeps the file's content beside what it made of it
+        return session
     except Exception as error:  # onnxruntime's exceptions share no documented base class
         version = onnxruntime.__version__
         raise EngineError(

@@ -28,9 +28,14 @@ _log = logging.getLogger(__name__)
 _PAYS = 1.03
 
 
-def load(file: Path, spec: InputSpec, max_batch: int, options: EngineOptions) -> TensorRtEngine:
-    """The engine in *file* (see :func:`sightd.engines.load_engine`)."""
-    return TensorRtEngine(file, spec, max_batch=max_batch, preprocess=options.preprocess)
+def load(
+    file: Path, spec: InputSpec, max_batch: int, options: EngineOptions, content: Optional[bytes] = None
+) -> TensorRtEngine:
+    """The engine in *file* (see :func:`sightd.engines.load_engine`).
+
+    :param content: of the file, where it was read, and checked, before.
+    """
+    return TensorRtEngine(file, spec, max_batch=max_batch, preprocess=options.preprocess, content=content)
 
 
 def versions() -> Dict[str, str]:
@@ -47,11 +52,19 @@ class TensorRtEngine(Engine):
     """A plan of a finished graph."""
 
     def __init__(
-        self, file: Path, spec: InputSpec, *, max_batch: int = 8, preprocess: str = "cpu", graphs: bool = True
+        self,
+        file: Path,
+        spec: InputSpec,
+        *,
+        max_batch: int = 8,
+        preprocess: str = "cpu",
+        graphs: bool = True,
+        content: Optional[bytes] = None,
     ) -> None:
         """
         :param preprocess: where pictures are resized, "cpu" or "gpu"; "auto" decides in :meth:`warm_up`.
         :param graphs: whether :meth:`warm_up` tries CUDA graphs.
+        :param content: of *file*, where it was read before.
         :raises EngineMismatch: the plan is for another TensorRT or GPU.
         :raises EngineError: it can't be loaded; says why and what to do.
         """
@@ -66,7 +79,7 @@ class TensorRtEngine(Engine):
             self._parts: List[Any] = [tensorrt_log(trt, errors)]
             undo.callback(self._parts.clear)
             self._parts.append(new_runtime(trt, errors, self._parts[0]))
-            self._parts.append(deserialize(self._parts[1], errors, file))
+            self._parts.append(deserialize(self._parts[1], errors, file, content))
             self._dtype = DTYPES[check_contract(file, self._parts[2], spec, max_batch)]
             self._slots: List[TensorRtSlot] = []
             for number in range(_depth(file, trt, self._parts[2])):

@@ -6,7 +6,7 @@ import logging
 import re
 from collections import deque
 from pathlib import Path
-from typing import Any, Deque, Dict, List, Sequence, Tuple
+from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import EngineError, EngineMismatch
 from ..types import InputSpec
@@ -105,14 +105,14 @@ def new_runtime(trt: Any, log: TensorRtLog, logger: Any) -> Any:
         ) from error
 
 
-def deserialize(runtime: Any, log: TensorRtLog, file: Path) -> Any:
-    """The engine in *file*.
+def deserialize(runtime: Any, log: TensorRtLog, file: Path, content: Optional[bytes] = None) -> Any:
+    """The engine in *file*, whose *content* may have been read before.
 
     :raises EngineMismatch: it was built for another TensorRT or GPU.
     :raises EngineError: it can't be read, is damaged, or there is too little memory.
     """
     try:
-        plan = file.read_bytes()
+        plan = file.read_bytes() if content is None else content
     except OSError as error:
         raise EngineError(f"{file}: the engine can't be read ({error.strerror})") from error
     if not plan:

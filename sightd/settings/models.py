@@ -137,6 +137,12 @@ class Settings(Section):
     bundle: FilePath = Field(
         default=Path("/opt/sightd/bundles/default"), description="Folder that sightd convert wrote the model to"
     )
+    bundle_folders: List[FilePath] = Field(
+        default=["/opt/sightd/bundles", "."],
+        validate_default=True,
+        min_length=1,
+        description="Folders that models may be loaded from, for engines are code; '.' is this file's own",
+    )
     mqtt: MqttSettings = Field(default=MqttSettings(), description="The MQTT broker")
     engine: EngineSettings = Field(default=EngineSettings(), description="How the engine uses this machine")
     nms_iou: Optional[float] = Field(
@@ -149,6 +155,11 @@ class Settings(Section):
     stats_interval_s: int = Field(default=10, ge=1, description="Seconds from one stats message to the next")
     outbox: OutboxSettings = Field(
         default=OutboxSettings(), description="Events on their way to the broker, which outlive both"
+    )
+    memory_limit_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Megabytes from which the daemon gives things up; 0: the limit of its control group (MemoryHigh=)",
     )
     calibration: CalibrationSettings = Field(
         default=CalibrationSettings(), description="Frames that are kept for the next conversion"

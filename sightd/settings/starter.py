@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, Mapping, Type
 
 from pydantic import BaseModel
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from .models import Settings
+from .strict_yaml import read_document
 
 __all__ = ["assigned", "starter"]
 
@@ -61,10 +60,11 @@ def assigned(assignments: Iterable[str]) -> Dict[str, Any]:
             near = difflib.get_close_matches(key, model.model_fields, 1)
             hint = f"; did you mean {near[0]!r}?" if near and near[0] != key else ""
             raise ValueError(f"{path!r} is no key of the settings file that has a value of its own{hint}")
-        try:
-            node[key] = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
-            raise ValueError(f"the value of {path!r} can't be read; put it in quotes") from error
+        document = read_document(f"value: {text}")
+        if document.data is None or set(document.data) != {"value"} or document.problems:
+            problem = document.problems[0].message if document.problems else "is more than a value"
+            raise ValueError(f"the value of {path!r} can't be read ({problem}); put it in quotes")
+        node[key] = document.data["value"]
     return values
 
 

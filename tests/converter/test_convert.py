@@ -151,6 +151,14 @@ def test_a_place_that_can_not_be_written_is_an_error(request_: Request, tmp_path
         convert(replace(request_, out=tmp_path / "file"), Silent())
 
 
+def test_a_folder_of_other_things_is_left_alone(request_: Request, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.doc").write_text("years")
+    with pytest.raises(BundleError, match="holds other files and no bundle; name an empty folder"):
+        convert(replace(request_, out=tmp_path / "mine"), Silent())
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.doc"]
+
+
 def test_the_command_line_ends_with_3_when_float_had_to_be_shipped(request_: Request, tmp_path: Path) -> None:
     dead = blob_detector(tmp_path / "dead.onnx", dead=True)
     arguments = ["--calibration", str(request_.calibration), "--out", str(request_.out), "--labels", request_.labels]

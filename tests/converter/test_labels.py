@@ -124,3 +124,25 @@ def test_names_that_contradict_the_models_own_are_refused(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         resolve_labels(yolox(metadata={"names": "{0: 'a', 1: 'b'}"}), classes, given)
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 5000,
+        "{" * 5000,
+        '{"names": ' + "[" * 99,
+        "names: &a [*a]",
+        '{"names": [1e999]}',
+        '{"0": 1e999}',
+        "names: 2:2",
+    ],
+)
+def test_a_hostile_file_is_refused_with_a_sentence(tmp_path: Path, suffix: str, content: str) -> None:
+    path = tmp_path / f"names.{suffix}"
+    path.write_text(content)
+    with pytest.raises(ModelError) as raised:
+        read_labels(str(path))
+    assert str(raised.value).startswith(str(path))
+    assert len(str(raised.value)) < 500

@@ -36,6 +36,11 @@ def test_a_camera_is_named_whichever_thread_speaks_of_it() -> None:
     assert (fields["STAGE"], fields["CAMERA"]) == ("main", "yard")
 
 
+def test_an_event_is_named_by_its_id() -> None:
+    assert fields_of(record(camera="yard", event="b00t-7"))["EVENT"] == "b00t-7"
+    assert "EVENT" not in fields_of(record())
+
+
 @pytest.mark.parametrize(
     ("level", "priority"),
     [(logging.DEBUG, "7"), (logging.INFO, "6"), (logging.WARNING, "4"), (logging.ERROR, "3"), (logging.CRITICAL, "3")],

@@ -19,6 +19,7 @@ from daemon.messages import (
     CalibrationStats,
     CameraStats,
     ClassifierStats,
+    ClockStats,
     CommandStats,
     ConfigMessage,
     DetectionsMessage,
@@ -26,6 +27,7 @@ from daemon.messages import (
     EngineStats,
     EventMessage,
     InfoMessage,
+    MemoryStats,
     ModelInfo,
     OutboxStats,
     PublisherStats,
@@ -80,6 +82,8 @@ STATS = StatsMessage(
     commands=CommandStats(accepted=1, refused={"retained": 1}),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),
     rss_mb=123.4,
+    memory=MemoryStats(used_mb=210.0, limit_mb=2048.0, given_up=["calibration", "camera yard"]),
+    clock=ClockStats(jumps=1, last_jump_s=-3600.2),
 )
 CAR = TrackedObject(
     id="1700000000.123-a1b2c3d4-12",

@@ -39,7 +39,7 @@ def test_each_state_is_told_as_systemd_reads_it(supervisor: socket.socket) -> No
     systemd.feed()
     assert told(supervisor) == ["WATCHDOG=1"]
     systemd.starting(30)
-    assert told(supervisor) == ["EXTEND_TIMEOUT_USEC=30000000"]
+    assert told(supervisor) == ["EXTEND_TIMEOUT_USEC=30000000", "STATUS=starting: loading the models"]
     systemd.stopping()
     assert told(supervisor) == ["STOPPING=1", "STATUS=stopping"]
 

@@ -16,6 +16,7 @@ import pytest
 from daemon.broker.tls import TlsOptions, tls_context
 from daemon.topics import Topics
 from sightd.errors import ConfigError
+from sightd.settings import json_schema
 from tests.parts.broker import Broker, TlsListener, collect, running_broker
 from tests.parts.certificates import Authority, Pair
 from tests.parts.publishing import Running, publishing, warnings_of
@@ -275,3 +276,8 @@ def test_only_tls_1_2_and_newer_and_only_verified() -> None:
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def test_no_setting_turns_the_verification_off() -> None:
+    settings = json_schema()["$defs"]["TlsSettings"]["properties"]
+    assert set(settings) == {"enabled", "ca_file", "cert_file", "key_file"}, "a new one? it must not weaken the check"

@@ -227,3 +227,15 @@ def test_labels_that_are_written_alike_are_counted_together() -> None:
     presence.count("gate", "Red-Car", 1)
     assert [(message.topic, message.payload) for message in outbox.take(10)] == [("p/gate/objects/red_car", b"2")]
     outbox.close()
+
+
+@pytest.mark.parametrize("set_by_s", [-86_400.0, 86_400.0])
+def test_a_clock_that_was_set_since_the_frame_was_captured_does_not_change_how_old_it_is(
+    set_by_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = inferred("yard")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + set_by_s)
+    monkeypatch.setattr(f"{__name__}.inferred", lambda *cameras: captured)
+    (message,) = reported({"yard": Rule(0.5, bundle="m")}, "yard")
+    assert 0 <= message["published_at"] - message["captured_at"] < 60

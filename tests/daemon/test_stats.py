@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Dict
+from dataclasses import dataclass, field, replace
+from typing import Dict, List
 
 from daemon.stats import sentence
 
@@ -25,14 +25,21 @@ class Publisher:
 
 
 @dataclass
+class Memory:
+    given_up: List[str]
+
+
+@dataclass
 class Stats:
     """What the line is made of."""
 
     cameras: Dict[str, Camera]
     publisher: Publisher
+    memory: Memory = field(default_factory=lambda: Memory([]))
 
 
-STATS = Stats({"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}, Publisher(True))
+CAMERAS = {"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}
+STATS = Stats(CAMERAS, Publisher(True))
 
 
 def test_it_says_who_is_missing() -> None:
@@ -51,3 +58,8 @@ def test_it_says_that_a_broker_refuses_us_since_when_and_that_an_acl_denies_topi
     assert sentence(gone).endswith("; broker b:1883 not connected for 60 s")  # type: ignore[arg-type]
     denied = replace(STATS, publisher=Publisher(True, denied=3, last_denial="Not authorized: a/b"))
     assert sentence(denied).endswith("; broker b:1883 connected, denies: Not authorized: a/b")  # type: ignore[arg-type]
+
+
+def test_what_is_given_up_for_want_of_memory_comes_before_the_cameras() -> None:
+    said = sentence(Stats(CAMERAS, Publisher(True), Memory(["calibration", "camera gate"])))  # type: ignore[arg-type]
+    assert said.startswith("SHORT OF MEMORY, without calibration, camera gate | 1 of 2 cameras online")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import List
 
 import pytest
 
@@ -14,7 +15,9 @@ from sightd.bundle import (
     Manifest,
     ModelRecord,
     check_engine_file,
+    holds_something_else,
     open_bundle,
+    read_engine_file,
     sha256_of,
     write_bundle,
 )
@@ -198,3 +201,56 @@ def test_a_full_disk_keeps_the_bundle_that_was_there(tmp_path: Path) -> None:
     bundle = open_bundle(folder)
     assert bundle.engine_file.read_bytes() == b"engine one"
     assert sorted(path.name for path in folder.iterdir()) == [bundle.engine_file.name, "manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["../engine.onnx", "/etc/passwd", "a/b.onnx", "..", ".", "", "link.onnx"])
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path: Path, engine_file: Path, name: str) -> None:
+    bundle = write_bundle(tmp_path / "bundle", engine_file, MANIFEST, {})
+    (bundle.folder / "link.onnx").symlink_to(engine_file)
+    record = replace(bundle.manifest.engine, file=name)
+    for look_at in (check_engine_file, read_engine_file):
+        with pytest.raises(BundleError, match=r"refused|can't be read"):
+            look_at(bundle.folder, record)
+
+
+@pytest.mark.parametrize("size", [0, 3, 1 << 60])
+def test_no_more_is_read_than_the_manifest_says(tmp_path: Path, engine_file: Path, size: int) -> None:
+    bundle = write_bundle(tmp_path / "bundle", engine_file, MANIFEST, {})
+    with pytest.raises(BundleError, match="altered or damaged"):
+        read_engine_file(bundle.folder, replace(bundle.manifest.engine, size=size))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 5000,
+        b'{"schema": 1, "build": ' + b"[" * 5000,
+        b'{"schema": NaN}',
+        b'{"schema": 1e999}',
+        b"\xff",
+        b"22:22:22",
+    ],
+)
+def test_a_hostile_manifest_is_a_damaged_one(tmp_path: Path, engine_file: Path, content: bytes) -> None:
+    folder = write_bundle(tmp_path / "bundle", engine_file, MANIFEST, {}).folder
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match="convert the model again"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "foreign"),
+    [
+        ([], False),
+        ([".DS_Store"], False),
+        (["thesis.doc"], True),
+        (["annotated.jpg", "report.html"], True),
+        (["manifest.json", "thesis.doc"], False),
+        (["engine-0123.onnx", "annotated.jpg"], False),
+        (["versions"], False),
+    ],
+)
+def test_a_folder_of_other_things_is_told_from_a_bundle(tmp_path: Path, names: List[str], foreign: bool) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert holds_something_else(tmp_path) is foreign

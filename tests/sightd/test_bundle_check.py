@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sightd.bundle import Bundle, open_bundle, write_bundle
+from sightd.bundle import Bundle, EngineRecord, open_bundle, read_engine_file, write_bundle
 from sightd.bundle_check import check_runs, open_checked
 from sightd.engines import EngineOptions
 from sightd.errors import BundleError, EngineError, EngineMismatch
-from sightd.golden import GOLDEN
+from sightd.golden import GOLDEN, look
 from tests.parts.fake_tensorrt import install
 from tests.parts.tensorrt_bundle import publish_plan, publish_quadrants
 
@@ -31,6 +32,30 @@ def test_the_file_is_looked_at_right_before_it_is_loaded(bundle: Bundle) -> None
     bundle.engine_file.write_bytes(b"something else")
     with pytest.raises(BundleError, match="altered or damaged"):
         open_checked(bundle, EngineOptions())
+
+
+@pytest.mark.parametrize("kind", ["tensorrt", "onnxruntime"])
+def test_what_is_loaded_is_what_was_hashed_and_not_a_second_reading_of_the_file(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The file is exchanged between the check and the loading."""
+    if kind == "onnxruntime":
+        (tmp_path / "other").mkdir()
+        bundle = publish_quadrants(tmp_path / "other")
+        bundle = replace(bundle, manifest=replace(bundle.manifest, extras=[]))
+    real = read_engine_file
+
+    def exchanged(folder: Path, engine: EngineRecord) -> bytes:
+        content = real(folder, engine)
+        (folder / engine.file).write_bytes(b"something else")
+        return content
+
+    monkeypatch.setattr("sightd.engines.read_engine_file", exchanged)
+    with open_checked(bundle, EngineOptions()) as engine:
+        assert len(
+            look(engine, np.zeros((bundle.manifest.input.height, bundle.manifest.input.width, 3), np.uint8)).scores
+        )
+    assert bundle.engine_file.read_bytes() == b"something else"
 
 
 def test_an_altered_fallback_makes_a_bundle_unsound_while_its_engine_serves(bundle: Bundle) -> None:

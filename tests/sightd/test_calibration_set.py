@@ -172,6 +172,26 @@ class TestBounds:
             assert [entry.captured_at for entry in kept.entries()] == [now]
         assert len(list((folder / "frames").iterdir())) == 1
 
+    def test_a_clock_that_is_set_forward_ages_nothing_before_it_has_run_on_for_an_hour(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, real_mono, ahead, passed = time.time, time.monotonic, [0.0], [0.0]
+        monkeypatch.setattr(time, "time", lambda: real() + passed[0] + ahead[0])
+        monkeypatch.setattr(time, "monotonic", lambda: real_mono() + passed[0])
+        with CalibrationSet(folder, 9, 1 << 30, max_age_s=86_400) as kept:
+            kept.offer(frame(scene(1), time.time()))
+            ahead[0] = 1e9
+            kept.expire()
+            ahead[0] = 0.0
+            passed[0] = 3000.0
+            kept.expire()
+            assert len(kept) == 1, "the clock was wrong for a while"
+            ahead[0] = 1e9
+            kept.expire()
+            passed[0] = 6700.0
+            kept.expire()
+            assert len(kept) == 0, "it was right"
+
     def test_a_full_set_spreads_over_cameras_and_hours(self, folder: Path) -> None:
         with CalibrationSet(folder, 12, 1 << 30) as kept:
             for seed in range(12):

@@ -37,6 +37,8 @@ def test_the_sample_file_has_every_key_with_its_default_and_a_comment() -> None:
     defaults = parse_settings(b"cameras: {a: {url: x.mp4}}", Path("/c.yaml")).model_dump(mode="json")
     assert sample.pop("cameras") is None
     del defaults["cameras"]
+    assert sample.pop("bundle_folders") == ["/opt/sightd/bundles", "."]
+    assert defaults.pop("bundle_folders") == ["/opt/sightd/bundles", "/"], "beside the file"
     assert sample == defaults
     lines = text.splitlines()
     for line, above in zip(lines[1:], lines):

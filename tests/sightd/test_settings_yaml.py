@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sightd.errors import ConfigError
-from sightd.settings import load_settings, parse_settings, starter
+from sightd.settings import assigned, load_settings, parse_settings, starter
 from sightd.settings.strict_yaml import read_document
 
 CANARY = "hunter2canary"
@@ -244,3 +244,11 @@ def _mangle(text: str, dice: random.Random) -> str:
         )
         text = mangled if mangled.count(CANARY) == text.count(CANARY) else text
     return text
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 5000, "{" * 5000, "&a [*a]", "22:22:22", "1e999", ".nan", "{a: 1, a: 2}", "!!str x", "1\nnode: 2"]
+)
+def test_a_hostile_value_on_the_command_line_is_refused_too(value: str) -> None:
+    with pytest.raises(ValueError, match=r"the value of 'nms_iou' can't be read \(.*\); put it in quotes"):
+        assigned([f"nms_iou={value}"])
