@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 import pytest
 
@@ -35,7 +35,7 @@ class Sluggish(Source):
     def grab(self) -> bool:
         raise AssertionError("not open")
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         raise AssertionError("not open")
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("between", [{}, {"a": None}, {"a": CameraPlan("other")}], ids=["gone", "disabled", "changed"])
+@pytest.mark.parametrize("between", [{}, {"a": None}, {"a": CameraPlan("other", decoding="thread")}], ids=["gone", "disabled", "changed"])
 def test_a_camera_that_comes_back_is_opened_when_the_last_thread_has_let_go_of_it(
     between: dict[str, CameraPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,10 +65,10 @@ def test_a_camera_that_comes_back_is_opened_when_the_last_thread_has_let_go_of_i
     may_start.set()
     outbox, topics = Outbox(), Topics("sightd/box")
     running = Cameras(FrameSlots(), outbox, topics, Counters(), may_start, pytest.fail)
-    running.apply({"a": CameraPlan("same")})
+    running.apply({"a": CameraPlan("same", decoding="thread")})
     wait_until(lambda: len(opened) == 1)
     running.apply(between)
-    running.apply({"a": CameraPlan("same")})
+    running.apply({"a": CameraPlan("same", decoding="thread")})
     time.sleep(0.2)
     assert opened == ["same"], "the first is still being opened"
     answer.set()
