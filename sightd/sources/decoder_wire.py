@@ -36,7 +36,10 @@ def receive(connection: socket.socket) -> Tuple[bytes, List[int]]:
     :raises OSError: the socket's timeout is over.
     """
     room = socket.CMSG_LEN(_MOST_FDS * array.array("i").itemsize)
-    data, ancillary, flags, _ = connection.recvmsg(MOST, room, socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, flags, _ = connection.recvmsg(MOST, room, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:  # it left something unread; what it said before comes now
+        data, ancillary, flags, _ = connection.recvmsg(MOST, room, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

@@ -49,7 +49,9 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("between", [{}, {"a": None}, {"a": CameraPlan("other", decoding="thread")}], ids=["gone", "disabled", "changed"])
+@pytest.mark.parametrize(
+    "between", [{}, {"a": None}, {"a": CameraPlan("other", decoding="thread")}], ids=["gone", "disabled", "changed"]
+)
 def test_a_camera_that_comes_back_is_opened_when_the_last_thread_has_let_go_of_it(
     between: dict[str, CameraPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
