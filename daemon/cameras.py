@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Mapping, Optional
 from sightd.sources import ProcessSource, Source, WatchedSource, frames, source_for
 
 from .counters import Counters
-from .messages import CAMERA_DISABLED, CAMERA_FROZEN, CAMERA_OFFLINE
+from .messages import CAMERA_DISABLED, CAMERA_FROZEN, CAMERA_OFFLINE, CAMERA_ONLINE
 from .outbox import Message, Outbox
 from .plan import CameraPlan
 from .slots import FrameSlots
@@ -71,7 +71,7 @@ class Cameras:
     def _remove(self, name: str) -> None:
         """Stop camera *name* and take its status back from the broker."""
         self._dismiss(name)
-        del self._counters.states[name]
+        del self._counters.states[name], self._counters.reasons[name]
         _log.info("camera %s is removed", name, extra={"camera": name})
         self._outbox.put(Message(self._topics.status(name), b"", retain=True))
 
@@ -162,6 +162,7 @@ class _Camera:
             if self._dismissed.is_set():
                 return
             self._counters.states[self._name] = state
+            self._counters.reasons[self._name] = "" if state == CAMERA_ONLINE.decode() else reason
             self._outbox.put(Message(self._status_topic, state.encode(), retain=True))
         extra = {"camera": self._name}
         _log.info("camera %s is %s%s", self._name, state, f": {reason}" if reason else "", extra=extra)

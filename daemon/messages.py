@@ -172,6 +172,8 @@ class CameraStats(msgspec.Struct, frozen=True):
     received: int
     dropped: int
     inferred: int
+    #: Why it is not online, without passwords; "" where it is, or is disabled.
+    reason: str = ""
 
 
 class EngineStats(msgspec.Struct, frozen=True):
