@@ -57,7 +57,7 @@ class Source(ABC):
 
     def patience_s(self) -> float:
         """The longest that grab() may take now, in seconds; after longer the library below hangs."""
-        return 4.0
+        return 6.0
 
     def cpu_s(self) -> float:
         """CPU time that decoding has taken so far, in seconds, for differences; the calling thread's."""

@@ -14,7 +14,7 @@ from ..types import Image
 from .base import Source
 from .gst import Pipeline
 from .gst_library import PipelineError, has_element
-from .network import KEY_FRAME_S, STALE_S, check_reachable, settle
+from .network import KEY_FRAME_S, READ_TIMEOUT_S, STALE_S, check_reachable, settle, skip_stale
 from .pipelines import JETSON_ELEMENTS, PipelineText, explained
 
 __all__ = ["GStreamerSource", "has_jetson_decoder"]
@@ -40,7 +40,7 @@ class GStreamerSource(Source):
         """:param address: what errors name, as :func:`~sightd.settings.camera_url.shown` has it."""
         self._address, self._text = address, text
         self._pipeline: Optional[Pipeline] = None
-        self._waits_s = STALE_S
+        self._waits_s = READ_TIMEOUT_S
 
     def open(self) -> None:
         self.close()
@@ -53,23 +53,29 @@ class GStreamerSource(Source):
                 self._pipeline.skip_to_key_frame(self._text.gate, KEY_FRAME_S)
             self._pipeline.start()
             if not self._pipeline.pull(KEY_FRAME_S + STALE_S):
-                raise _StalledPipelineError(f"it started, but no picture came within {KEY_FRAME_S + STALE_S:.0f} s")
+                raise StalledError(f"it started, but no picture came within {KEY_FRAME_S + STALE_S:.0f} s")
             self._wait_for_the_next(KEY_FRAME_S)
             if self._text.gate:
                 settle(lambda: self._opened().pull(STALE_S), lambda: True)
-        except PipelineError as error:
+        except SourceError as error:
             self.close()
             raise self._told(error) from None
 
     def grab(self) -> bool:
-        began = time.monotonic()
         try:
-            if not self._opened().pull(self._waits_s):
-                raise _StalledPipelineError(f"stalled, no picture for {self._waits_s:.1f} s")
-        except PipelineError as error:
+            if self._text.may_be_slow:
+                self._wait_for_the_next(3 * self._advance())
+            else:
+                skip_stale(self._advance)
+        except SourceError as error:
             raise self._told(error) from None
-        self._wait_for_the_next(3 * (time.monotonic() - began))
         return True
+
+    def _advance(self) -> float:
+        began = time.monotonic()
+        if not self._opened().pull(self._waits_s):
+            raise StalledError(f"stalled, no picture for {self._waits_s:.1f} s")
+        return time.monotonic() - began
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
         try:
@@ -92,15 +98,12 @@ class GStreamerSource(Source):
 
     def _wait_for_the_next(self, seconds: float) -> None:
         """Set how long: a pipeline of the user's may be a camera that sends a picture every few seconds."""
-        self._waits_s = max(STALE_S, min(seconds, KEY_FRAME_S)) if self._text.may_be_slow else STALE_S
+        if self._text.may_be_slow:
+            self._waits_s = max(READ_TIMEOUT_S, min(seconds, KEY_FRAME_S))
 
-    def _told(self, error: PipelineError) -> SourceError:
+    def _told(self, error: SourceError) -> SourceError:
         # Redacted, and without the original as its cause: that may hold a password.
         # rtspsrc of a camera that takes the connection and no more: "Timeout while waiting for server response".
-        hangs = isinstance(error, _StalledPipelineError) or "while waiting for server" in str(error)
+        hangs = isinstance(error, StalledError) or "while waiting for server" in str(error)
         kind = StalledError if hangs else SourceError
         return kind(f"{shown(self._address)}: {redact(explained(str(error)))}")
-
-
-class _StalledPipelineError(PipelineError):
-    """No picture came in time."""

@@ -12,7 +12,7 @@ from ..errors import SourceError, StalledError
 from ..redact import redact
 from ..types import Image
 from .base import Source
-from .network import FIRST_PICTURE_S, STALE_S, check_reachable, settle
+from .network import FIRST_PICTURE_S, READ_TIMEOUT_S, check_reachable, settle, skip_stale
 from .opencv import OPEN_TIMEOUT_MS, VERSION, open_capture, picture
 
 __all__ = ["StreamSource"]
@@ -55,16 +55,22 @@ class StreamSource(Source):
             raise StalledError(f"{redact(self._url)}: connected, but no picture came within {FIRST_PICTURE_S:.0f} s")
 
     def grab(self) -> bool:
+        try:
+            skip_stale(self._advance)
+        except StalledError as error:
+            raise StalledError(f"{redact(self._url)}: {error}") from None
+        return True
+
+    def _advance(self) -> float:
         if self._capture is None:
             raise SourceError(f"{redact(self._url)}: not open")
         started = time.monotonic()
         grabbed = self._capture.grab()
         waited_s = time.monotonic() - started
-        if waited_s > STALE_S:
-            raise StalledError(f"{redact(self._url)}: stalled, no picture for {waited_s:.1f} s")
-        if not grabbed:
+        # Whatever it says: after its timeout OpenCV may return True with an old picture.
+        if not grabbed and waited_s < READ_TIMEOUT_S:
             raise SourceError(f"{redact(self._url)}: lost the connection, or what comes can't be decoded")
-        return True
+        return waited_s
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
         if self._capture is None:

@@ -352,7 +352,7 @@ class TestOpenCv:
             assert thread.is_alive()
             thread.join()
             connection.close()
-            assert "there is no video" in str(refusals[0])
+            assert "does not answer within 3 s" in str(refusals[0])
 
 
 def test_numbered_pictures_can_be_read_back() -> None:

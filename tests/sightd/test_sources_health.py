@@ -24,7 +24,7 @@ Told = List[Tuple[float, str]]
 
 def picture(noise: int = 0) -> Image:
     generator = np.random.default_rng(noise)
-    return generator.integers(0, 255, (240, 320, 3), np.uint8)
+    return generator.integers(0, 255, (60, 80, 3), np.uint8)
 
 
 class Camera:
