@@ -23,8 +23,8 @@ __all__ = ["DecoderProcess"]
 #: The server loads OpenCV first, from a slow disk perhaps.
 _START_S = 60.0
 _PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from sightd.sources.decoder_server import main; main(int(sys.argv[2]))"
+    "import json, sys; sys.path[:] = json.load(sys.stdin); "
+    "from sightd.sources.decoder_server import main; main(int(sys.argv[1]))"
 )
 #: A decoder computes on its own core; the pools of threads that NumPy brings along would only cost memory.
 _SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -148,11 +148,13 @@ class _Server:
         with its:
             self._process = subprocess.Popen(
                 # Isolated: no code from the working folder or the home.
-                [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), str(its.fileno())],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-I", "-c", _PROGRAM, str(its.fileno())],
+                stdin=subprocess.PIPE,
                 pass_fds=[its.fileno()],
                 env={**environment, **_SINGLE_THREADED},
             )
+        with suppress(OSError), self._process.stdin as stdin:  # type: ignore[union-attr]
+            stdin.write(json.dumps(sys.path).encode())
 
     def _end(self) -> None:
         if self._control is not None:

@@ -20,6 +20,8 @@ __all__ = ["frames"]
 
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 2.0
+#: Only a connection that lasted so long is one after which the next attempt is made at once.
+LASTING_S = 10.0
 _ONLINE = "online", ""
 #: A frame that is so little early is in time, else jitter would push it to the next place in the schedule.
 JITTER_S = 0.01
@@ -57,10 +59,12 @@ def frames(
         began = time.monotonic()
         try:
             source.open()
-            health.opened(time.monotonic())
+            opened = time.monotonic()
+            health.opened(opened)
             for frame in _pictures(name, source, _Schedule(max_fps), seq, stop, health):
                 began = time.monotonic()
-                retry_s = FIRST_RETRY_S
+                if began > opened + LASTING_S:
+                    retry_s = FIRST_RETRY_S
                 state, reason = health.state(frame.image, frame.captured_mono) if source.is_camera else _ONLINE
                 report(state, reason or f"{frame.image.shape[1]} x {frame.image.shape[0]} pixels")
                 if state != "frozen":
@@ -89,7 +93,8 @@ def _pictures(
         if not source.grab():
             return
         captured_at, captured_mono = time.time(), time.monotonic()
-        health.grabbed(captured_mono, damaged=source.is_damaged())
+        if source.is_camera:
+            health.grabbed(captured_mono, damaged=source.is_damaged())
         if not schedule.due(source.clock_s()):
             continue
         image = source.retrieve()

@@ -16,6 +16,7 @@ __all__ = ["FROZEN_AFTER_S", "Health"]
 FROZEN_AFTER_S = 20.0
 #: What counts as corrupt or slow is judged over so many seconds, at the earliest after as many.
 WINDOW_S = 5.0
+_JUDGES_EVERY_S = 0.5
 #: Shares of damaged pictures from which on a camera is corrupt, and below which it is not any more.
 CORRUPT, WHOLE = 0.1, 0.02
 #: Shares of the usual rate below which a camera is slow, and above which it is not any more.
@@ -48,7 +49,7 @@ class Health:
         self._pictures.append((now_s, damaged))
         while self._pictures[0][0] < now_s - WINDOW_S:
             self._pictures.popleft()
-        if now_s >= self._began_s + WINDOW_S:
+        if now_s >= max(self._began_s + WINDOW_S, self._judged_s + _JUDGES_EVERY_S):
             self._judge(now_s)
 
     def state(self, image: Image, now_s: float) -> Tuple[str, str]:
