@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import time
@@ -15,6 +16,7 @@ import pytest
 from daemon.plan import CameraPlan
 from sightd.sources import decoder_process
 from sightd.sources.network import READ_TIMEOUT_S
+from tests.parts.clips_encoded import H264, write_encoded
 from tests.parts.rtsp import RtspServer
 from tests.parts.watched_cameras import WatchedCameras
 
@@ -114,6 +116,22 @@ def test_a_decoder_process_that_is_stuck_is_frozen_and_replaced() -> None:
             cameras.wait_for("cam0", "online")
             assert cameras.states("cam1")[1:] == ["online"]
         assert noticed_s < 7 + SLACK_S
+
+
+def test_a_stream_whose_pictures_are_damaged_on_the_way_is_corrupt_and_looked_at(tmp_path: Path) -> None:
+    whole, damaged = write_encoded(tmp_path / "whole.ts", H264, count=100, fps=10), tmp_path / "damaged.ts"
+    data, generator = bytearray(whole.read_bytes()), random.Random(1)
+    for packet in range(188 * 40, len(data) - 188, 188 * 9):
+        for byte in range(packet + 60, packet + 180, 11):
+            data[byte] = generator.randrange(256)
+    damaged.write_bytes(data)
+    with RtspServer(str(whole), str(damaged)) as server:
+        plans = {name: CameraPlan(server.url(mount)) for mount, name in enumerate(["whole", "damaged"])}
+        with WatchedCameras(plans) as cameras:
+            corrupt_at = cameras.wait_for("damaged", "corrupt")
+            assert "of the pictures are damaged" in cameras.reason("damaged")
+            cameras.wait_for_picture("damaged", corrupt_at)
+            assert cameras.states("whole")[1:] == ["online"]
 
 
 def signal_decoder(camera: str, number: signal.Signals) -> None:
