@@ -259,6 +259,14 @@ class TestEnd:
         assert count() == before
 
 
+def test_the_server_has_one_thread_for_it_forks() -> None:
+    with in_process(Bad) as source:
+        source.open()
+        server = module._server._process
+        assert server is not None
+        assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
+
+
 def test_the_process_shows_its_camera_and_neither_address_nor_memory() -> None:
     address = f"rtsp://cam:{PASSWORD}@127.0.0.1:9/1"
     with in_process(partial(source_for, address)) as source:
