@@ -66,7 +66,7 @@ class Bad(Source):
         pass
 
     def patience_s(self) -> float:
-        return 0.5
+        return 1.5
 
 
 def write_crashing_clip(path: Path) -> Path:

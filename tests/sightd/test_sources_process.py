@@ -158,7 +158,7 @@ class TestContainment:
         with in_process(partial(Bad, "hang")) as source:
             source.open()
             pid = pid_of(source)
-            with pytest.raises(StalledError, match="did not answer for 1 s and was ended"):
+            with pytest.raises(StalledError, match="did not answer for 2 s and was ended"):
                 read(source)
             wait_until(lambda: not is_there(pid))
             source.open()
