@@ -43,7 +43,7 @@ class Throughput:
     fps: float
     #: The same by model, as the config calls their bundles.
     fps_of: Dict[str, float]
-    #: CPU milliseconds a frame, by thread name without its number; "total" is the whole process.
+    #: CPU milliseconds a frame, by thread name without its number; "total" is all, decoder processes included.
     cpu_ms: Dict[str, float]
 
 
@@ -128,11 +128,25 @@ def _service(folder: Path, broker: Broker, text: str, models: Mapping[str, Model
 
 
 def _cpu_s() -> Counter[str]:
-    """CPU seconds of this process so far, by thread name without its number."""
-    used: Counter[str] = Counter({"total": time.process_time()})
+    """CPU seconds of this process so far, by thread name without its number, its decoder processes included."""
+    decoders = sum(_ticks_s(Path("/proc", pid)) for pid in _decoders())
+    used: Counter[str] = Counter({"total": time.process_time() + decoders, "cameras": decoders})
     for thread in threading.enumerate():
-        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text("ascii", "replace")
-        ticks = stat.rpartition(")")[2].split()[11:13]
         name = thread.name.rstrip("0123456789_").replace("camera-cam", "cameras")
-        used[name] += sum(map(int, ticks)) / 100
+        used[name] += _ticks_s(Path(f"/proc/self/task/{thread.native_id}"))
     return used
+
+
+def _ticks_s(process: Path) -> float:
+    ticks = (process / "stat").read_text("ascii", "replace").rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / 100
+
+
+def _decoders() -> List[str]:
+    """Process ids of what our children forked: of the server of the decoder processes, no other child forks any."""
+    tasks = [f"/proc/self/task/{thread.native_id}" for thread in threading.enumerate()]
+    return [pid for task in tasks for child in _children(task) for pid in _children(f"/proc/{child}/task/{child}")]
+
+
+def _children(task: str) -> List[str]:
+    return Path(task, "children").read_text("ascii").split()

@@ -232,6 +232,7 @@ class Service:
                 stats = self._stats.read()
                 self._outbox.put(Message(self._topics.stats, encode(stats)))
                 self._systemd.status(sentence(stats, self._models.fallback_reason))
+            self._cameras.watch()
             self._stop.wait(_TICK_S)
 
     def _reload(self) -> None:

@@ -108,6 +108,7 @@ class StatsReader:
             received=received,
             dropped=self._dropped.get(name, 0),
             inferred=self._counters.inferred[name],
+            reason=self._counters.reasons.get(name, ""),
         )
 
     def _engine(self, bundles: Sequence[str]) -> EngineStats:
@@ -130,8 +131,8 @@ class StatsReader:
 def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
     """*stats* in one line, for `systemctl status`; what is not as it should be comes first."""
     watched = {name: camera.state for name, camera in stats.cameras.items() if camera.state != CAMERA_DISABLED.decode()}
-    away = [name for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
-    missing = f" (not: {', '.join(away)})" if away else ""
+    away = [f"{name} {state}" for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
+    missing = f" ({', '.join(away)})" if away else ""
     rate = sum(camera.fps for camera in stats.cameras.values())
     reasons = fallback_reason.replace("\n", " | ")
     warning = f"NOT THE BUNDLE'S ENGINE: {reasons} | " if reasons else ""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from sightd.bundle import open_bundle
 from sightd.errors import BundleError, ConfigError, SourceError
 from sightd.redact import redact
 from sightd.settings import CameraSettings
 from sightd.settings.camera_url import PIPELINE, takes_password
-from sightd.settings.device_url import is_device
+from sightd.settings.device_url import is_device, v4l2_camera
 
 from .finding import Area, Finding, parted
 
@@ -41,6 +43,12 @@ def check(name: str, camera: CameraSettings, config: Path, bundle: Path) -> Iter
     except ImportError as error:
         yield AREA.problem(name, f"not opened: {error}", "mend what is said above about opencv")
     except (ConfigError, SourceError) as error:
+        holders = _holders(_device_file(camera.url.get_secret_value()))
+        if holders:
+            yield AREA.note(
+                name, f"in use by {', '.join(holders)}, so not opened: a device serves one program at a time"
+            )
+            return
         says, fix = parted(redact(str(error)), _otherwise(camera.url.get_secret_value()))
         yield AREA.problem(name, says, f"{fix}; it is cameras.{name} in {config}")
     else:
@@ -73,6 +81,23 @@ def _otherwise(url: str) -> str:
     if url.startswith(PIPELINE):
         return _OTHERWISE_PIPELINE
     return _OTHERWISE_DEVICE if is_device(url) else _OTHERWISE_FILE
+
+
+def _device_file(url: str) -> Path:
+    """Of a USB camera; of others /dev/null, which nobody needs to hold."""
+    return Path(v4l2_camera(url).path if url.startswith("v4l2:") else url if is_device(url) else "/dev/null")
+
+
+def _holders(device: Path) -> List[str]:
+    """The other processes that have the character *device* open, as ps calls them; those that we may look into."""
+    if not device.is_char_device() or device.samefile("/dev/null"):
+        return []
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if process.name != str(os.getpid()) and any(map(device.samefile, (process / "fd").iterdir())):
+                found.append(f"{(process / 'comm').read_text().strip()} (process {process.name})")
+    return found
 
 
 def _rate(fps: float, max_fps: float) -> str:

@@ -62,11 +62,13 @@ def shown(url: str) -> str:
 
 
 def hosts(url: str) -> List[str]:
-    """The hosts that the normalised *url* leads to; of a pipeline those in the URLs that it holds."""
+    """The hosts that the normalised *url* leads to; of a pipeline those in its URLs and its elements' ``host=``."""
     if not takes_password(url) and not url.startswith(PIPELINE):
         return []
-    texts = [url] if takes_password(url) else re.findall(r"\w+://[^\s\"']+", url)
-    found = []
+    texts, found = [url], []
+    if not takes_password(url):
+        texts = re.findall(r"\w+://[^\s\"']+", url)
+        found = re.findall(r"""(?<![\w-])host\s*=\s*(?:\(\w+\)\s*)?["']?([\w.:-]+)""", url)
     for text in texts:
         try:
             found.append(urlsplit(text).hostname)

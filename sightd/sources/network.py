@@ -8,18 +8,30 @@ import time
 from typing import Callable, Tuple
 from urllib.parse import unquote, urlsplit
 
-from ..errors import SourceError
+from ..errors import SourceError, StalledError
 from ..redact import redact
 
-__all__ = ["FIRST_PICTURE_S", "KEY_FRAME_S", "STALE_S", "check_reachable", "credentials", "settle"]
+__all__ = [
+    "FIRST_PICTURE_S",
+    "KEY_FRAME_S",
+    "READ_TIMEOUT_S",
+    "STALE_S",
+    "check_reachable",
+    "credentials",
+    "settle",
+    "skip_stale",
+]
 
 CONNECT_TIMEOUT_S = 2.0
 #: A camera shows nothing until its next key frame, which may take some seconds.
 FIRST_PICTURE_S = 4.0
 #: How long pictures are thrown away that came before a key frame. A stream that renews itself bit by bit has none.
 KEY_FRAME_S = 10.0
-#: A picture that took longer to come is stale: after a stall, OpenCV may return True with an old one.
+#: A picture that took longer to come is stale.
 STALE_S = 1.5
+#: A camera that sends nothing for so long hangs. A packet that TCP has to send four times comes 3.0 s late, which of
+#: a hundred lost ones a few have to where a tenth is lost.
+READ_TIMEOUT_S = 3.2
 
 # A picture that comes faster was waiting in a buffer; at 60 frames a second the wait is 16 ms.
 _PILED_UP_S = 0.005
@@ -47,6 +59,22 @@ def settle(grab: Callable[[], bool], is_whole: Callable[[], bool]) -> bool:
         if grabbed and time.monotonic() - started > _PILED_UP_S:
             break
     return seen
+
+
+def skip_stale(advance: Callable[[], float]) -> None:
+    """Advance to a picture that is live: one that took long to come is as old as that, and so are those behind it.
+
+    :param advance: takes the next picture, and says how many seconds it was waited for.
+    :raises StalledError: none is live within READ_TIMEOUT_S.
+    """
+    began = time.monotonic()
+    waited_s, is_late = advance(), False
+    while waited_s > STALE_S or (is_late and waited_s < _PILED_UP_S):
+        is_late = True
+        stalled_s = time.monotonic() - began
+        if stalled_s >= READ_TIMEOUT_S:
+            raise StalledError(f"stalled, no picture for {stalled_s:.1f} s")
+        waited_s = advance()
 
 
 def check_reachable(url: str) -> None:

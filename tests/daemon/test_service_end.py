@@ -45,7 +45,7 @@ def config(broker: Broker) -> str:
 
 def service(tmp_path: Path, cameras: str, open_serving: Callable[[str], Serving]) -> Service:
     path = tmp_path / "sightd.yaml"
-    path.write_text(f"bundle: a\nmqtt: {{port: 1}}\ncameras: {cameras}\n")
+    path.write_text(f"bundle: a\nmqtt: {{port: 1}}\noutbox: {{folder: outbox}}\ncameras: {cameras}\n")
     settings = load_settings(path)
     return Service(settings, dict.fromkeys(settings.bundles, MANIFEST), open_serving, lambda: settings)
 

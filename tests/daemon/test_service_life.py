@@ -28,7 +28,10 @@ from tests.parts.patient_engine import PatientEngine
 @contextmanager
 def running(folder: Path, broker: Broker, cameras: str, failures: List[SightdError]) -> Iterator[Service]:
     path = folder / "sightd.yaml"
-    path.write_text(f"node: box\nmqtt: {{port: {broker.port}}}\nstats_interval_s: 1\nbundle: b\ncameras: {cameras}\n")
+    path.write_text(
+        f"node: box\nmqtt: {{port: {broker.port}}}\nstats_interval_s: 1\nbundle: b\n"
+        f"outbox: {{folder: outbox}}\ncameras: {cameras}\n"
+    )
     load = partial(load_settings, path)
 
     def serve() -> None:

@@ -159,9 +159,10 @@ def gstreamer_decodes_in_the_sandbox() -> None:
         so_far = detections()
         until("the camera is detected on again", lambda: detections() > so_far + 15)  # noqa: B023  (called at once)
         if yard != YARD:
-            maps = [Path(f"/proc/{process}/maps").read_text() for process in processes()]
-            assert any("libgstrtsp" in libraries for libraries in maps), "it was FFmpeg"
-            said("GStreamer in the sandbox", "detected on what it decoded")
+            folders = [Path("/proc", number) for number in processes()]
+            loaded = [folder for folder in folders if "libgstrtsp" in (folder / "maps").read_text()]
+            assert [(folder / "comm").read_text() for folder in loaded] == ["yard\n"]
+            said("GStreamer in the sandbox", "detected on what it decoded, in a process of its own")
 
 
 def bad_reload() -> None:

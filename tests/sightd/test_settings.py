@@ -421,6 +421,10 @@ def test_a_camera_is_shown_without_what_may_be_secret() -> None:
         ("rtsp://u:it's@cam.lan/1", ["cam.lan"]),
         ('gst: rtspsrc location=rtsp://u:p@cam.lan/1 ! x location="http://192.0.2.1/"', ["cam.lan", "192.0.2.1"]),
         ("gst: rtspsrc location=rtsp://[::1 ! x", []),
+        (
+            'gst: tcpclientsrc host=192.0.2.7 port=5000 ! x host = "cam.lan" ! y hostage=no virtual-host=no',
+            ["192.0.2.7", "cam.lan"],
+        ),
         ("csi://0?flip=2", []),
         ("v4l2:///dev/video0", []),
         ("/media/yard.mp4", []),

@@ -74,6 +74,18 @@ class TestUsersPipeline:
         assert all(source.grab() for _ in range(4)), "all five were kept"
         source.close()
 
+    def test_may_give_a_picture_every_two_seconds_and_stalls_by_that_measure(self) -> None:
+        source = source_for("gst: videotestsrc is-live=true ! video/x-raw,framerate=1/2")
+        source.open()
+        assert all(source.grab() for _ in range(2))
+        assert source.patience_s() > 4 + 2
+        source.close()
+        quick = source_for("gst: videotestsrc is-live=true ! video/x-raw,framerate=25/1")
+        quick.open()
+        assert all(quick.grab() for _ in range(3))
+        assert quick.patience_s() == pytest.approx(5.7)
+        quick.close()
+
     def test_that_ends_is_opened_again_like_a_camera_that_was_lost(self, tmp_path: Path) -> None:
         clip = write_encoded(tmp_path / "clip.mp4", H264, count=10)
         source = source_for(f"gst: filesrc location={clip} ! decodebin ! videoconvert ! appsink sync=false")
