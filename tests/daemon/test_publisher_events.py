@@ -198,6 +198,7 @@ def test_a_broker_that_restores_an_old_snapshot_says_that_nothing_is_lost(forget
             if flags.session_present:
                 present.set()
 
+        subscriber = mqtt.Client(CallbackAPIVersion.VERSION2, "away", clean_session=False)
         subscriber.on_connect, subscriber.on_message = on_connect, lambda _c, _u, message: back._add(message)
         subscriber.connect("127.0.0.1", forgetful.port)
         subscriber.loop_start()
