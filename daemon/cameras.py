@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Dict, List, Mapping, Optional
 
-from sightd.sources import frames, source_for
+from sightd.sources import ProcessSource, Source, WatchedSource, frames, source_for
 
 from .counters import Counters
-from .messages import CAMERA_DISABLED, CAMERA_OFFLINE
+from .messages import CAMERA_DISABLED, CAMERA_FROZEN, CAMERA_OFFLINE, CAMERA_ONLINE
 from .outbox import Message, Outbox
 from .plan import CameraPlan
 from .slots import FrameSlots
@@ -53,6 +53,11 @@ class Cameras:
             if name not in self._members or self._members[name].plan != plan:
                 self._replace(name, plan)
 
+    def watch(self) -> None:
+        """Say of cameras whose threads are stuck in the library that reads them that they are frozen."""
+        for member in self._members.values():
+            member.camera.watch()
+
     def dismiss(self) -> None:
         """Ask all to end."""
         for member in self._members.values():
@@ -66,7 +71,7 @@ class Cameras:
     def _remove(self, name: str) -> None:
         """Stop camera *name* and take its status back from the broker."""
         self._dismiss(name)
-        del self._counters.states[name]
+        del self._counters.states[name], self._counters.reasons[name]
         _log.info("camera %s is removed", name, extra={"camera": name})
         self._outbox.put(Message(self._topics.status(name), b"", retain=True))
 
@@ -105,10 +110,15 @@ class _Camera:
         self._status_topic = status_topic
         self._dismissed = threading.Event()
         self._saying = threading.Lock()
+        self._said = "", ""
+        #: What may get stuck, while it is read in this process.
+        self._watched: Optional[WatchedSource] = None
+        self._is_stuck = False
 
     def run(self, plan: CameraPlan) -> None:
         """Its frames go to its slot, its state to the counters and the status topic."""
-        source = source_for(
+        make = partial(
+            source_for,
             plan.address,
             pace=plan.pace,
             loop=plan.loop,
@@ -117,6 +127,16 @@ class _Camera:
             codec=plan.codec,
             rotate=plan.rotate,
         )
+        if plan.decoding == "process":
+            source: Source = ProcessSource(self._name, make)
+        else:
+            source = self._watched = WatchedSource(make())
+        try:
+            self._read(source, plan)
+        finally:
+            source.end()
+
+    def _read(self, source: Source, plan: CameraPlan) -> None:
         for frame in frames(
             self._name,
             source,
@@ -124,6 +144,7 @@ class _Camera:
             stop=self._dismissed,
             on_state=self.say,
             first_seq=self._counters.received[self._name],
+            frozen_after_s=plan.frozen_after_s,
         ):
             if self._dismissed.is_set():
                 return
@@ -133,13 +154,26 @@ class _Camera:
 
     def say(self, state: str, reason: str = "") -> None:
         """Publish *state* (a word of the status topic) unless dismissed; *reason*, free of secrets, goes to the log."""
+        self._said = state, reason
+        self._publish(state, reason)
+
+    def _publish(self, state: str, reason: str) -> None:
         with self._saying:
             if self._dismissed.is_set():
                 return
             self._counters.states[self._name] = state
+            self._counters.reasons[self._name] = "" if state == CAMERA_ONLINE.decode() else reason
             self._outbox.put(Message(self._status_topic, state.encode(), retain=True))
         extra = {"camera": self._name}
         _log.info("camera %s is %s%s", self._name, state, f": {reason}" if reason else "", extra=extra)
+
+    def watch(self) -> None:
+        """Say that it is frozen for as long as its thread is stuck (main thread)."""
+        is_stuck = self._watched is not None and self._watched.is_stuck()
+        if is_stuck != self._is_stuck:
+            self._is_stuck = is_stuck
+            stuck = CAMERA_FROZEN.decode(), "the library that reads it does not return"
+            self._publish(*(stuck if is_stuck else self._said))
 
     def dismiss(self) -> None:
         """End :meth:`run`; when this returns, nothing more is said (any thread)."""

@@ -15,6 +15,8 @@ class Counters:
         #: The word of each configured camera's status topic; the main thread adds and removes cameras, a
         #: camera's thread writes its word.
         self.states: Dict[str, str] = {}
+        #: Why it is not online; likewise.
+        self.reasons: Dict[str, str] = {}
         #: Frames that reached their slot, by camera; its camera's thread writes it.
         self.received: Counter[str] = Counter()
         #: Frames whose detections were reported, by camera; the analysis thread writes these.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAMERA_DISABLED",
+    "CAMERA_FROZEN",
     "CAMERA_OFFLINE",
     "CAMERA_ONLINE",
     "OFFLINE",
@@ -48,8 +49,10 @@ SCHEMA = 1
 #: Payloads of `available`: the daemon runs, it was stopped, it vanished (the will).
 ONLINE, STOPPED, OFFLINE = b"online", b"stopped", b"offline"
 
-#: Payloads of `<camera>/status`: frames come, they don't, nobody wants them.
-CAMERA_ONLINE, CAMERA_OFFLINE, CAMERA_DISABLED = b"online", b"offline", b"disabled"
+#: Payloads of `<camera>/status`: frames come; there is no connection; there is one, but no new picture; it is disabled.
+CAMERA_ONLINE, CAMERA_OFFLINE, CAMERA_FROZEN, CAMERA_DISABLED = b"online", b"offline", b"frozen", b"disabled"
+#: And two of a camera that is looked at all the same: pictures are damaged, or markedly fewer than usual.
+CAMERA_CORRUPT, CAMERA_SLOW = b"corrupt", b"slow"
 
 
 class LatencyMs(msgspec.Struct, frozen=True, gc=False):
@@ -169,6 +172,8 @@ class CameraStats(msgspec.Struct, frozen=True):
     received: int
     dropped: int
     inferred: int
+    #: Why it is not online, without passwords; "" where it is, or is disabled.
+    reason: str = ""
 
 
 class EngineStats(msgspec.Struct, frozen=True):

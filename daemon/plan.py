@@ -29,6 +29,8 @@ class CameraPlan:
     decoder: str = "auto"
     codec: str = "auto"
     rotate: int = 0
+    decoding: str = "process"
+    frozen_after_s: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def _suppression(settings: Settings, manifest: Manifest, rules: Sequence[Rule]) 
 def _camera(name: str, camera: CameraSettings) -> CameraPlan:
     try:
         return CameraPlan(
-            *(camera.address(), camera.max_fps, camera.pace, camera.loop, camera.decoder, camera.codec, camera.rotate)
+            *(camera.address(), camera.max_fps, camera.pace, camera.loop, camera.decoder, camera.codec, camera.rotate),
+            *(camera.decoding, camera.frozen_after_s),
         )
     except ConfigError as error:
         raise ConfigError(f"cameras.{name}.{error}") from error

@@ -196,6 +196,7 @@ class Service:
             if now >= self._fed_at + self._systemd.watchdog_s / _FEEDINGS:
                 self._fed_at = now
                 self._feed_the_watchdog()
+            self._cameras.watch()
             self._stop.wait(_TICK_S)
 
     def _feed_the_watchdog(self) -> None:

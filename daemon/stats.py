@@ -83,6 +83,7 @@ class StatsReader:
             received=received,
             dropped=self._dropped.get(name, 0),
             inferred=self._counters.inferred[name],
+            reason=self._counters.reasons.get(name, ""),
         )
 
     def _engine(self, bundles: Sequence[str]) -> EngineStats:
@@ -105,8 +106,8 @@ class StatsReader:
 def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
     """*stats* in one line, for `systemctl status`; another engine than the bundle's own comes first."""
     watched = {name: camera.state for name, camera in stats.cameras.items() if camera.state != CAMERA_DISABLED.decode()}
-    away = [name for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
-    missing = f" (not: {', '.join(away)})" if away else ""
+    away = [f"{name} {state}" for name, state in watched.items() if state != CAMERA_ONLINE.decode()]
+    missing = f" ({', '.join(away)})" if away else ""
     rate = sum(camera.fps for camera in stats.cameras.values())
     broker = "connected" if stats.publisher.connected else "not connected"
     reasons = fallback_reason.replace("\n", " | ")

@@ -20,6 +20,7 @@ __all__ = [
     "ModelError",
     "SightdError",
     "SourceError",
+    "StalledError",
     "naming",
 ]
 
@@ -34,6 +35,10 @@ class ConfigError(SightdError):
 
 class SourceError(SightdError):
     """A camera or a file can't be opened, or gave no usable frame in time."""
+
+
+class StalledError(SourceError):
+    """A camera is there, its connection stands, but no picture comes: it hangs."""
 
 
 class BundleError(SightdError):

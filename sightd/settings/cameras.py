@@ -57,6 +57,15 @@ class CameraDefaults(Section):
     codec: Literal["auto", "h264", "h265", "mjpeg"] = Field(
         default="auto", description="What GStreamer is to expect of rtsp:// and rtsps://; auto finds out"
     )
+    decoding: Literal["process", "thread"] = Field(
+        default="process",
+        description="Where the camera is read; process: in one of its own, whose crash ends nothing else",
+    )
+    frozen_after_s: float = Field(
+        default=20.0,
+        ge=0,
+        description="Seconds of one identical picture after which a camera is frozen, and not looked at; 0: never",
+    )
     loop: bool = Field(default=True, description="Files only: begin again at the end")
     pace: Literal["live", "fast"] = Field(
         default="live",

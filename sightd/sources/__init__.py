@@ -16,11 +16,13 @@ from .file import PACES, FileSource
 from .frames import frames
 from .gstreamer import GStreamerSource, has_jetson_decoder
 from .pipelines import csi_pipeline, rtsp_pipeline, user_pipeline
+from .process import ProcessSource
 from .rotated import RotatedSource
 from .stream import StreamSource
 from .v4l2 import V4l2Source
+from .watched import WatchedSource
 
-__all__ = ["Source", "camera_source", "frames", "source_for"]
+__all__ = ["ProcessSource", "Source", "WatchedSource", "camera_source", "frames", "source_for"]
 
 _RTSP = ("rtsp", "rtsps")
 _HTTP = ("http", "https")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from typing import Optional
 
 from ..types import Image
 
@@ -16,6 +17,9 @@ class Source(ABC):
     #: True: the pictures come at their own pace, an old one may be dropped for a new one (a camera, or a file
     #: played as one). False: a file read as fast as it is taken; the consumer makes it wait.
     live: bool
+    #: Whether its pictures are those of a camera now, so that a picture that stays, or a rate that falls, means
+    #: something. A file shows what it shows.
+    is_camera: bool = True
 
     @abstractmethod
     def open(self) -> None:
@@ -28,12 +32,13 @@ class Source(ABC):
     def grab(self) -> bool:
         """Decode the next picture, waiting for it where it has a time of its own; False at the end of a file.
 
-        :raises SourceError: the stream broke or stood still; open it again.
+        :raises StalledError: the stream stood still; open it again.
+        :raises SourceError: it broke; likewise.
         """
 
     @abstractmethod
-    def retrieve(self) -> Image:
-        """The grabbed picture as an array of its own.
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        """The grabbed picture: *into*, filled, where the source can do that and its size fits; else a new array.
 
         :raises SourceError: the picture is not usable; open the source again.
         """
@@ -42,6 +47,22 @@ class Source(ABC):
     def close(self) -> None:
         """Let go of the camera or file; harmless when closed."""
 
+    def end(self) -> None:
+        """Give back what lasts from one opening to the next; the source is not used again."""
+        self.close()
+
     def clock_s(self) -> float:
         """The grabbed picture's time in seconds, for the spacing of frames: now, or its place in the clip."""
         return time.monotonic()
+
+    def patience_s(self) -> float:
+        """The longest that grab() may take now, in seconds; after longer the library below hangs."""
+        return 4.0
+
+    def cpu_s(self) -> float:
+        """CPU time that decoding has taken so far, in seconds, for differences; the calling thread's."""
+        return time.thread_time()
+
+    def is_damaged(self) -> bool:
+        """Whether the decoder complained about the picture grabbed last; always False where that can't be told."""
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Optional
 
 from ..errors import SourceError
 from ..types import Image
@@ -54,8 +55,11 @@ class FallbackSource(Source):
     def grab(self) -> bool:
         return self._used.grab()
 
-    def retrieve(self) -> Image:
-        return self._used.retrieve()
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        return self._used.retrieve(into)
+
+    def patience_s(self) -> float:
+        return self._used.patience_s()
 
     def close(self) -> None:
         self._preferred.close()

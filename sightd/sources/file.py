@@ -22,6 +22,8 @@ PACES = ("live", "fast")
 LATE_S = 1.0
 
 _USUAL_FPS = 25.0
+#: What a picture may take besides the wait for its time: the disk may be a network's, a picture may be large.
+_DISK_S = 30.0
 
 
 class FileSource(Source):
@@ -29,6 +31,8 @@ class FileSource(Source):
 
     :param picture_fps: how many pictures of a folder make a second; 0: as of a usual video.
     """
+
+    is_camera = False
 
     def __init__(self, path: str, *, pace: str, loop: bool, picture_fps: float = 0.0) -> None:
         self._path = path
@@ -51,13 +55,16 @@ class FileSource(Source):
         pictures = self._wait_until_due() if self.live else 1
         return all(self._advance() for _ in range(pictures))
 
-    def retrieve(self) -> Image:
-        return picture(self._reader())
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        return picture(self._reader(), into)
 
     def close(self) -> None:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+    def patience_s(self) -> float:
+        return _DISK_S + 1 / self._fps
 
     def clock_s(self) -> float:
         return self._grabbed / self._fps

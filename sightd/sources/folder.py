@@ -52,7 +52,7 @@ class PictureFolder:
                 _log.warning("%s: can't be decoded, left out (%d so far)", path, len(self._broken))
         return False
 
-    def retrieve(self) -> Tuple[bool, Optional[Image]]:
+    def retrieve(self, _into: Optional[Image] = None) -> Tuple[bool, Optional[Image]]:
         """As cv2.VideoCapture: whether there is one, and the picture."""
         return self._image is not None, self._image
 

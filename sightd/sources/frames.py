@@ -10,15 +10,17 @@ import threading
 import time
 from typing import Callable, Iterator
 
-from ..errors import SourceError
+from ..errors import SourceError, StalledError
 from ..redact import redact
 from ..types import Frame
 from .base import Source
+from .health import FROZEN_AFTER_S, Health
 
 __all__ = ["frames"]
 
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 2.0
+_ONLINE = "online", ""
 #: A frame that is so little early is in time, else jitter would push it to the next place in the schedule.
 JITTER_S = 0.01
 
@@ -33,6 +35,7 @@ def frames(
     stop: threading.Event,
     on_state: Callable[[str, str], None],
     first_seq: int = 0,
+    frozen_after_s: float = FROZEN_AFTER_S,
 ) -> Iterator[Frame]:
     """The frames of camera *name* until *stop* is set, or a file that doesn't loop ends.
 
@@ -40,46 +43,57 @@ def frames(
 
     :param max_fps: yield at most so many frames a second, evenly spaced; the others are decoded and dropped,
         and are no gaps in ``seq``. 0: all.
-    :param on_state: called on this thread when the state changes, with "online" and the picture's size, or
-        "offline" and the reason, without passwords.
+    :param on_state: called on this thread when the state changes, with it and the reason, without passwords: "online";
+        "offline": there is no connection; "frozen": there is one, but no new picture; "corrupt" and "slow", see
+        :class:`.health.Health`. Of a frozen camera nothing is yielded.
     :param first_seq: ``seq`` of the first frame.
+    :param frozen_after_s: seconds of one identical picture after which a camera is frozen; 0: never.
     """
     seq = itertools.count(first_seq)
     report = _changes_only(on_state)
+    health = Health(frozen_after_s)
     retry_s = FIRST_RETRY_S
     while not stop.is_set():
+        began = time.monotonic()
         try:
             source.open()
-            for frame in _pictures(name, source, _Schedule(max_fps), seq, stop):
-                report("online", f"{frame.image.shape[1]} x {frame.image.shape[0]} pixels")
+            health.opened(time.monotonic())
+            for frame in _pictures(name, source, _Schedule(max_fps), seq, stop, health):
+                began = time.monotonic()
                 retry_s = FIRST_RETRY_S
-                yield frame
+                state, reason = health.state(frame.image, frame.captured_mono) if source.is_camera else _ONLINE
+                report(state, reason or f"{frame.image.shape[1]} x {frame.image.shape[0]} pixels")
+                if state != "frozen":
+                    yield frame
             return
         except SourceError as error:
             reason = redact(str(error))
             _log.debug("camera %s: %s", name, reason)
-            report("offline", reason)
+            report("frozen" if isinstance(error, StalledError) else "offline", reason)
         finally:
             source.close()
-        # Jitter, so that the cameras behind one switch don't all come back at the same moment.
-        stop.wait(retry_s * random.uniform(1.0, 1.25))  # noqa: S311  (nothing secret)
+        # Jitter, so that the cameras behind one switch don't all come back at the same moment. The time that the
+        # attempt took counts: a camera that hangs takes seconds to say nothing.
+        wait_s = retry_s * random.uniform(1.0, 1.25)  # noqa: S311  (nothing secret)
+        stop.wait(max(wait_s - (time.monotonic() - began), FIRST_RETRY_S))
         retry_s = min(2 * retry_s, LAST_RETRY_S)
 
 
 def _pictures(
-    name: str, source: Source, schedule: _Schedule, seq: Iterator[int], stop: threading.Event
+    name: str, source: Source, schedule: _Schedule, seq: Iterator[int], stop: threading.Event, health: Health
 ) -> Iterator[Frame]:
     """The frames of one connection."""
     while not stop.is_set():
-        # The decoder runs on this thread: its CPU time is the cost, without the wait for the network.
-        began_cpu_s = time.thread_time()
+        # The decoder's CPU time is the cost, without the wait for the network.
+        began_cpu_s = source.cpu_s()
         if not source.grab():
             return
+        captured_at, captured_mono = time.time(), time.monotonic()
+        health.grabbed(captured_mono, damaged=source.is_damaged())
         if not schedule.due(source.clock_s()):
             continue
-        captured_at, captured_mono = time.time(), time.monotonic()
         image = source.retrieve()
-        yield Frame(name, next(seq), captured_at, captured_mono, time.thread_time() - began_cpu_s, image)
+        yield Frame(name, next(seq), captured_at, captured_mono, source.cpu_s() - began_cpu_s, image)
 
 
 class _Schedule:

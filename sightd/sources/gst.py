@@ -105,8 +105,8 @@ class Pipeline:
             if left_s <= 0:
                 return False
 
-    def picture(self) -> Image:
-        """The picture pulled last, [H, W, 3] uint8 BGR, as an array of its own.
+    def picture(self, into: Optional[Image] = None) -> Image:
+        """The picture pulled last, [H, W, 3] uint8 BGR: *into*, filled, where its size fits, else a new array.
 
         :raises PipelineError: there is none, or it is not what its caps say.
         """
@@ -123,7 +123,10 @@ class Pipeline:
                 raise PipelineError(f"a picture of {width} x {height} has {mapped.size} bytes")
             data = ctypes.cast(mapped.data, POINTER(ctypes.c_uint8))
             rows = np.ctypeslib.as_array(data, (height, stride))
-            return np.array(rows[:, : 3 * width]).reshape(height, width, 3)
+            if into is None or into.shape != (height, width, 3):
+                into = np.empty((height, width, 3), np.uint8)
+            into.reshape(height, 3 * width)[:] = rows[:, : 3 * width]
+            return into
         finally:
             self._gst.gst_buffer_unmap(buffer, byref(mapped))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Optional
 
-from ..errors import SourceError
+from ..errors import SourceError, StalledError
 from ..redact import redact
 from ..settings.camera_url import shown
 from ..types import Image
@@ -17,6 +18,9 @@ from .network import KEY_FRAME_S, STALE_S, check_reachable, settle
 from .pipelines import JETSON_ELEMENTS, PipelineText, explained
 
 __all__ = ["GStreamerSource", "has_jetson_decoder"]
+
+#: How much longer than what is waited for GStreamer may take to come back.
+_SLACK_S = 2.5
 
 _L4T = Path("/etc/nv_tegra_release")
 
@@ -36,6 +40,7 @@ class GStreamerSource(Source):
         """:param address: what errors name, as :func:`~sightd.settings.camera_url.shown` has it."""
         self._address, self._text = address, text
         self._pipeline: Optional[Pipeline] = None
+        self._waits_s = STALE_S
 
     def open(self) -> None:
         self.close()
@@ -48,7 +53,8 @@ class GStreamerSource(Source):
                 self._pipeline.skip_to_key_frame(self._text.gate, KEY_FRAME_S)
             self._pipeline.start()
             if not self._pipeline.pull(KEY_FRAME_S + STALE_S):
-                raise PipelineError(f"it started, but no picture came within {KEY_FRAME_S + STALE_S:.0f} s")
+                raise _StalledPipelineError(f"it started, but no picture came within {KEY_FRAME_S + STALE_S:.0f} s")
+            self._wait_for_the_next(KEY_FRAME_S)
             if self._text.gate:
                 settle(lambda: self._opened().pull(STALE_S), lambda: True)
         except PipelineError as error:
@@ -56,16 +62,18 @@ class GStreamerSource(Source):
             raise self._told(error) from None
 
     def grab(self) -> bool:
+        began = time.monotonic()
         try:
-            if not self._opened().pull(STALE_S):
-                raise PipelineError(f"stalled, no picture for {STALE_S:.1f} s")
+            if not self._opened().pull(self._waits_s):
+                raise _StalledPipelineError(f"stalled, no picture for {self._waits_s:.1f} s")
         except PipelineError as error:
             raise self._told(error) from None
+        self._wait_for_the_next(3 * (time.monotonic() - began))
         return True
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         try:
-            return self._opened().picture()
+            return self._opened().picture(into)
         except PipelineError as error:
             raise self._told(error) from None
 
@@ -74,11 +82,25 @@ class GStreamerSource(Source):
             self._pipeline.stop()
             self._pipeline = None
 
+    def patience_s(self) -> float:
+        return self._waits_s + _SLACK_S
+
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
             raise PipelineError("not open")
         return self._pipeline
 
+    def _wait_for_the_next(self, seconds: float) -> None:
+        """Set how long: a pipeline of the user's may be a camera that sends a picture every few seconds."""
+        self._waits_s = max(STALE_S, min(seconds, KEY_FRAME_S)) if self._text.may_be_slow else STALE_S
+
     def _told(self, error: PipelineError) -> SourceError:
         # Redacted, and without the original as its cause: that may hold a password.
-        return SourceError(f"{shown(self._address)}: {redact(explained(str(error)))}")
+        # rtspsrc of a camera that takes the connection and no more: "Timeout while waiting for server response".
+        hangs = isinstance(error, _StalledPipelineError) or "while waiting for server" in str(error)
+        kind = StalledError if hangs else SourceError
+        return kind(f"{shown(self._address)}: {redact(explained(str(error)))}")
+
+
+class _StalledPipelineError(PipelineError):
+    """No picture came in time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
-from typing import Any, List, Protocol, Tuple, cast
+from typing import Any, List, Optional, Protocol, Tuple, cast
 
 import cv2
 
@@ -13,7 +13,7 @@ from ..errors import SourceError
 from ..redact import redact
 from ..types import Image
 
-__all__ = ["VERSION", "open_capture", "open_device", "picture"]
+__all__ = ["VERSION", "let_ffmpeg_complain", "open_capture", "open_device", "picture"]
 
 #: (4, 8): major and minor.
 VERSION = tuple(int(part) for part in cv2.__version__.split(".")[:2])
@@ -25,7 +25,7 @@ READ_TIMEOUT_MS = 2000
 # `fflags;nobuffer` throws away the first key frame (pictures only from the second on, files lose their
 # beginning), a short `analyzeduration` can't read a recording that begins between key frames.
 _CAPTURE_OPTIONS = "rtsp_transport;tcp|fpsprobesize;2"
-_LOG_QUIET = "-8"  # AV_LOG_QUIET
+_LOG_QUIET, _LOG_ERROR = "-8", "16"  # AV_LOG_QUIET, AV_LOG_ERROR
 _preparing = threading.Lock()
 
 
@@ -65,16 +65,16 @@ def open_device(path: str, hint: str) -> cv2.VideoCapture:
 class Reader(Protocol):
     """What :func:`picture` needs of a capture."""
 
-    def retrieve(self) -> Tuple[bool, Any]: ...
+    def retrieve(self, into: Optional[Image] = None, /) -> Tuple[bool, Any]: ...
 
 
-def picture(capture: Reader) -> Image:
-    """The picture that *capture* grabbed last, as an array of its own.
+def picture(capture: Reader, into: Optional[Image] = None) -> Image:
+    """The picture that *capture* grabbed last: *into*, filled, where its size fits, else a new array.
 
     :raises SourceError: it could not be converted.
     """
     try:
-        ok, image = capture.retrieve()
+        ok, image = capture.retrieve(into)
     except cv2.error as error:
         raise SourceError(f"a picture can't be converted: {redact(str(error))}") from None
     if not ok:
@@ -88,6 +88,12 @@ def _open_parameters() -> List[int]:
     if hasattr(cv2, "CAP_PROP_N_THREADS"):
         parameters += [cv2.CAP_PROP_N_THREADS, 1]
     return parameters
+
+
+def let_ffmpeg_complain() -> None:
+    """For a process whose output nobody sees: FFmpeg prints what it can't decode, and addresses with passwords."""
+    _prepare()
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = _LOG_ERROR
 
 
 @lru_cache(maxsize=None)

@@ -58,6 +58,8 @@ class PipelineText:
     sink: str = _SINK
     #: The element before the decoder, where nothing may pass before a key frame; "": none.
     gate: str = ""
+    #: It is the user's, and may give a picture every few seconds only.
+    may_be_slow: bool = False
     #: (element, property, text): what must not stand in *text*.
     secrets: Tuple[Tuple[str, str, str], ...] = field(default=(), repr=False)
 
@@ -107,12 +109,12 @@ def user_pipeline(text: str) -> PipelineText:
     """*text* as the user wrote it, with an appsink for the newest picture in BGR where it has none."""
     given = re.search(r"(?:^|[!\s])appsink\b(?P<properties>[^!]*)", text)
     if given is None:
-        return PipelineText(f"{text.rstrip(' !')} ! videoconvert ! {_APPSINK}")
+        return PipelineText(f"{text.rstrip(' !')} ! videoconvert ! {_APPSINK}", may_be_slow=True)
     name = re.search(r"\bname=([\w-]+)", given.group("properties"))
     if name is not None:
-        return PipelineText(text, sink=name.group(1))
+        return PipelineText(text, sink=name.group(1), may_be_slow=True)
     begins = given.start("properties")
-    return PipelineText(f"{text[:begins]} name={_SINK}{text[begins:]}")
+    return PipelineText(f"{text[:begins]} name={_SINK}{text[begins:]}", may_be_slow=True)
 
 
 def explained(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Optional, cast
 
 import cv2
 
@@ -19,7 +19,7 @@ class RotatedSource(Source):
 
     def __init__(self, source: Source, degrees: int) -> None:
         self._source, self._turn = source, _TURNS[degrees]
-        self.live = source.live
+        self.live, self.is_camera = source.live, source.is_camera
 
     def open(self) -> None:
         self._source.open()
@@ -27,11 +27,14 @@ class RotatedSource(Source):
     def grab(self) -> bool:
         return self._source.grab()
 
-    def retrieve(self) -> Image:
-        return cast(Image, cv2.rotate(self._source.retrieve(), self._turn))
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        return cast(Image, cv2.rotate(self._source.retrieve(), self._turn, into))
 
     def close(self) -> None:
         self._source.close()
+
+    def patience_s(self) -> float:
+        return self._source.patience_s()
 
     def clock_s(self) -> float:
         return self._source.clock_s()

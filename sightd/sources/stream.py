@@ -8,12 +8,12 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from ..errors import SourceError
+from ..errors import SourceError, StalledError
 from ..redact import redact
 from ..types import Image
 from .base import Source
 from .network import FIRST_PICTURE_S, STALE_S, check_reachable, settle
-from .opencv import VERSION, open_capture, picture
+from .opencv import OPEN_TIMEOUT_MS, VERSION, open_capture, picture
 
 __all__ = ["StreamSource"]
 
@@ -42,10 +42,17 @@ class StreamSource(Source):
     def open(self) -> None:
         self.close()
         check_reachable(self._url)
-        self._capture = open_capture(self._url, "there is no video: check the path, the user and the password")
+        started = time.monotonic()
+        try:
+            self._capture = open_capture(self._url, "there is no video: check the path, the user and the password")
+        except SourceError as error:
+            if time.monotonic() - started < OPEN_TIMEOUT_MS / 1000:
+                raise
+            waited = f"{OPEN_TIMEOUT_MS // 1000} s"
+            raise StalledError(f"{redact(self._url)}: connected, but it does not answer within {waited}") from error
         if not settle(self._capture.grab, _KeyFrameSeen(self._capture)):
             self.close()
-            raise SourceError(f"{redact(self._url)}: connected, but no picture came within {FIRST_PICTURE_S:.0f} s")
+            raise StalledError(f"{redact(self._url)}: connected, but no picture came within {FIRST_PICTURE_S:.0f} s")
 
     def grab(self) -> bool:
         if self._capture is None:
@@ -54,15 +61,15 @@ class StreamSource(Source):
         grabbed = self._capture.grab()
         waited_s = time.monotonic() - started
         if waited_s > STALE_S:
-            raise SourceError(f"{redact(self._url)}: stalled, no picture for {waited_s:.1f} s")
+            raise StalledError(f"{redact(self._url)}: stalled, no picture for {waited_s:.1f} s")
         if not grabbed:
             raise SourceError(f"{redact(self._url)}: lost the connection, or what comes can't be decoded")
         return True
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         if self._capture is None:
             raise SourceError(f"{redact(self._url)}: not open")
-        image = picture(self._capture)
+        image = picture(self._capture, into)
         if _LOSES_TRACK_OF_SIZE and self._stuck(image, time.monotonic()):
             raise SourceError(
                 f"{redact(self._url)}: the same picture for {_STUCK_S:.0f} s; opened anew, for this OpenCV "

@@ -11,7 +11,7 @@ from typing import Dict, Optional
 
 import cv2
 
-from ..errors import SourceError
+from ..errors import SourceError, StalledError
 from ..settings.device_url import V4l2Camera
 from ..types import Image
 from .base import Source
@@ -55,15 +55,15 @@ class V4l2Source(Source):
         grabbed = self._capture.grab()
         waited_s = time.monotonic() - started
         if not grabbed or waited_s > STALE_S:
-            raise SourceError(
+            raise (StalledError if waited_s > STALE_S else SourceError)(
                 f"{self._camera.path}: no picture for {waited_s:.1f} s: check the plug and the hub's power"
             )
         return True
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         if self._capture is None:
             raise SourceError(f"{self._camera.path}: not open")
-        return picture(self._capture)
+        return picture(self._capture, into)
 
     def close(self) -> None:
         if self._capture is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, List
+from typing import Callable, List, Optional
 
+import numpy as np
 import pytest
 
 from daemon import cameras as module
@@ -35,7 +36,7 @@ class Sluggish(Source):
     def grab(self) -> bool:
         raise AssertionError("not open")
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         raise AssertionError("not open")
 
     def close(self) -> None:
@@ -49,7 +50,9 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("between", [{}, {"a": None}, {"a": CameraPlan("other")}], ids=["gone", "disabled", "changed"])
+@pytest.mark.parametrize(
+    "between", [{}, {"a": None}, {"a": CameraPlan("other", decoding="thread")}], ids=["gone", "disabled", "changed"]
+)
 def test_a_camera_that_comes_back_is_opened_when_the_last_thread_has_let_go_of_it(
     between: dict[str, CameraPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,14 +68,62 @@ def test_a_camera_that_comes_back_is_opened_when_the_last_thread_has_let_go_of_i
     may_start.set()
     outbox, topics = Outbox(), Topics("sightd/box")
     running = Cameras(FrameSlots(), outbox, topics, Counters(), may_start, pytest.fail)
-    running.apply({"a": CameraPlan("same")})
+    running.apply({"a": CameraPlan("same", decoding="thread")})
     wait_until(lambda: len(opened) == 1)
     running.apply(between)
-    running.apply({"a": CameraPlan("same")})
+    running.apply({"a": CameraPlan("same", decoding="thread")})
     time.sleep(0.2)
     assert opened == ["same"], "the first is still being opened"
     answer.set()
     wait_until(lambda: len(opened) >= 2 and opened[-1] == "same")
+    running.dismiss()
+    running.join(10)
+    outbox.close()
+
+
+class Stuck(Source):
+    """Gives a picture, then does not come back from the next until *answer* is set."""
+
+    live = True
+
+    def __init__(self, answer: threading.Event) -> None:
+        self._answer, self._grabbed = answer, 0
+
+    def open(self) -> None:
+        pass
+
+    def grab(self) -> bool:
+        self._grabbed += 1
+        return self._grabbed == 1 or self._answer.wait(60)
+
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        return np.zeros((48, 64, 3), np.uint8)
+
+    def close(self) -> None:
+        pass
+
+    def patience_s(self) -> float:
+        return 0.1
+
+
+def test_a_camera_whose_thread_is_stuck_in_its_library_is_frozen_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, may_start, counters = threading.Event(), threading.Event(), Counters()
+    monkeypatch.setattr(module, "source_for", lambda *_, **__: Stuck(answer))
+    may_start.set()
+    outbox = Outbox()
+    running = Cameras(FrameSlots(), outbox, Topics("sightd/box"), counters, may_start, pytest.fail)
+
+    def is_said(state: str) -> bool:
+        running.watch()
+        return counters.states["a"] == state
+
+    running.apply({"a": CameraPlan("", decoding="thread")})
+    wait_until(lambda: is_said("online"))
+    assert counters.reasons["a"] == ""
+    wait_until(lambda: is_said("frozen"))
+    assert "does not return" in counters.reasons["a"]
+    answer.set()
+    wait_until(lambda: is_said("online"))
     running.dismiss()
     running.join(10)
     outbox.close()

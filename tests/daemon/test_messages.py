@@ -51,7 +51,10 @@ INFO = InfoMessage(
 STATS = StatsMessage(
     uptime_s=12.5,
     boot_id="a1b2c3d4",
-    cameras={"gate": CameraStats("online", 14.9, 200, 3, 197), "yard": CameraStats("disabled", 0.0, 0, 0, 0)},
+    cameras={
+        "gate": CameraStats("online", 14.9, 200, 3, 197),
+        "yard": CameraStats("frozen", 0.0, 9, 0, 9, "stalled, no picture for 2.0 s"),
+    },
     engine=EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5),
     models={"/opt/b": EngineStats(batches=99, mean_batch=1.99, infer_ms=20.5)},
     classifiers={"type": ClassifierStats(crops=40, skipped=2)},

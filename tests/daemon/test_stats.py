@@ -31,7 +31,7 @@ STATS = Stats({"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}, 
 
 
 def test_it_says_who_is_missing() -> None:
-    assert sentence(STATS) == "1 of 2 cameras online (not: gate), 10.0 fps; broker connected"  # type: ignore[arg-type]
+    assert sentence(STATS) == "1 of 2 cameras online (gate offline), 10.0 fps; broker connected"  # type: ignore[arg-type]
 
 
 def test_another_engine_than_the_bundles_comes_first_with_its_remedy() -> None:

@@ -155,9 +155,12 @@ def gstreamer_decodes_in_the_sandbox() -> None:
         so_far = detections()
         until("the camera is detected on again", lambda: detections() > so_far + 15)  # noqa: B023  (called at once)
         if yard != YARD:
-            maps = Path(f"/proc/{pid()}/maps").read_text()
-            assert "libgstrtsp" in maps, "it was FFmpeg"
-            said("GStreamer in the sandbox", "detected on what it decoded")
+            loaded = {name for name, maps in of_the_service("maps").items() if "libgstrtsp" in maps}
+            assert loaded == {"yard"}, f"not the decoder process alone: {loaded}"
+            for commands in (of_the_service("cmdline"), of_the_service("environ")):
+                assert {"sightd-decoders", "yard"} < set(commands)
+                assert not any(canary in text for text in commands.values() for canary in CANARIES)
+            said("GStreamer in the sandbox", f"detected on what it decoded, in {sorted(commands)}")
 
 
 def bad_reload() -> None:
@@ -303,6 +306,13 @@ def restarts(count: int) -> Dict[str, str]:
 
 def pid() -> int:
     return int(show("MainPID")["MainPID"])
+
+
+def of_the_service(name: str) -> Dict[str, str]:
+    """That file in /proc of each process of the service, by what ps calls it."""
+    group = Path("/sys/fs/cgroup" + show("ControlGroup")["ControlGroup"]) / "cgroup.procs"
+    folders = [Path("/proc") / number for number in group.read_text().split()]
+    return {(one / "comm").read_text().strip(): (one / name).read_text("utf-8", "replace") for one in folders}
 
 
 def detections() -> int:

@@ -294,7 +294,7 @@ class TestOpenCv:
             def open(self, url: str, *_: object) -> bool:
                 raise cv2.error(f"can't open {url}")
 
-            def retrieve(self) -> None:
+            def retrieve(self, _into: object = None) -> None:
                 raise cv2.error("out of memory at rtsp://cam:hunter2@host/1")
 
         monkeypatch.setattr(cv2, "VideoCapture", Raising)

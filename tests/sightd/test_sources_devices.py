@@ -45,7 +45,7 @@ class Driver:
         self.pictures -= 1
         return self.pictures >= 0
 
-    def retrieve(self) -> Tuple[bool, Image]:
+    def retrieve(self, _into: object = None) -> Tuple[bool, Image]:
         return True, np.zeros((720, 1280, 3), np.uint8)
 
     def release(self) -> None:

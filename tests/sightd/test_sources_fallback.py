@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Optional
 
 import pytest
 
@@ -34,7 +34,7 @@ class Scripted(Source):
             raise SourceError("not open")
         return True
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         raise AssertionError("not asked for here")
 
     def close(self) -> None:

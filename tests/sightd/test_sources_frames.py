@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -164,7 +164,7 @@ def test_attempts_come_at_most_two_and_a_half_seconds_apart(monkeypatch: pytest.
     monkeypatch.setattr(random, "uniform", lambda _, most: most)
     states: States = []
     list(run(source_for(str(tmp_path / "gone.avi")), states, stop=waits))
-    assert waits.seen == [0.3125, 0.625, 1.25, 2.5, 2.5, 2.5, 2.5, 2.5]
+    assert waits.seen == pytest.approx([0.3125, 0.625, 1.25, 2.5, 2.5, 2.5, 2.5, 2.5], abs=0.06)
     assert len(states) == 1, "only a change of the state is reported"
 
 
@@ -187,7 +187,7 @@ class JitteryCamera(Source):
         self._grabbed += 1
         return self._grabbed < len(self._times)
 
-    def retrieve(self) -> Image:
+    def retrieve(self, into: Optional[Image] = None) -> Image:
         return PICTURE
 
     def close(self) -> None:

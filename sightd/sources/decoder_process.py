@@ -1,0 +1,171 @@
+"""A decoder process, seen from the daemon: started, asked, and ended when it does not answer."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any, Dict, Optional, Sequence
+
+from ..errors import SourceError, StalledError
+from ..redact import redact
+from .decoder_wire import pair, receive, send
+
+__all__ = ["DecoderProcess"]
+
+#: The server loads OpenCV first, from a slow disk perhaps.
+_START_S = 60.0
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from sightd.sources.decoder_server import main; main(int(sys.argv[2]))"
+)
+#: A decoder computes on its own core; the pools of threads that NumPy brings along would only cost memory.
+_SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+#: systemd's: only the daemon itself reports there.
+_NOT_FOR_IT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+_log = logging.getLogger(__name__)
+
+
+class DecoderProcess:
+    """One process that reads one source; one thread asks it.
+
+    :param name: the camera's, which the process shows in ps.
+    :param recipe: a pickled function that makes the source in the process.
+    :raises SourceError: it does not start.
+    """
+
+    def __init__(self, name: str, recipe: bytes) -> None:
+        self._name = name
+        self._connection = _server.fork(name)
+        self.is_alive = True
+        self._pid = 0
+        #: CPU seconds that it has used, as it said last.
+        self.cpu_s = 0.0
+        with suppress(OSError):  # it is gone: that is the answer
+            send(self._connection, recipe)
+        self._pid = int(self._answer(_START_S)["pid"])
+
+    def ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Dict[str, Any]:
+        """Its answer.
+
+        :raises StalledError: it said so; or it did not answer in time and was ended.
+        :raises SourceError: it said so; or it has crashed, and is not alive any more.
+        """
+        with suppress(OSError):
+            send(self._connection, json.dumps(request).encode(), fds)
+        answer = self._answer(deadline_s)
+        if "error" in answer:
+            raise (StalledError if answer.get("stalled") else SourceError)(redact(str(answer["error"])))
+        return answer
+
+    def end(self) -> None:
+        """End it at once; harmless when it has ended."""
+        if self.is_alive and self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        self.is_alive = False
+        self._connection.close()
+
+    def _answer(self, deadline_s: float) -> Dict[str, Any]:
+        self._connection.settimeout(deadline_s)
+        try:
+            answer = json.loads(receive(self._connection)[0])
+            if "exit" in answer:
+                self.is_alive = False
+                raise SourceError(f"the decoder process {_ending(answer['exit'])}; it is started anew")
+            self.cpu_s = float(answer["cpu_s"])
+            self._repeat(answer["logs"])
+        except socket.timeout:
+            self.end()
+            raise StalledError(f"the decoder process did not answer for {deadline_s:.0f} s and was ended") from None
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            self.end()
+            raise SourceError("the decoder process is gone; it is started anew") from None
+        finally:
+            if not self.is_alive:
+                self._connection.close()
+        return answer  # type: ignore[no-any-return]
+
+    def _repeat(self, logs: Sequence[Sequence[Any]]) -> None:
+        for name, level, text in logs:
+            extra = {"camera": self._name}
+            logging.getLogger(str(name)).log(int(level), "%s", redact(str(text)), extra=extra)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended (exit code {code})"
+    with suppress(ValueError):
+        return f"crashed ({signal.Signals(-code).name})"
+    return f"crashed (signal {-code})"
+
+
+class _Server:
+    """The program that forks them; started when it is first needed, and again when it is gone. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._control: Optional[socket.socket] = None
+
+    def fork(self, name: str) -> socket.socket:
+        """The connection to a new decoder process, which waits for its recipe."""
+        ours, its = pair()
+        with self._lock, its:
+            try:
+                self._request(name, its)
+            except OSError as error:
+                ours.close()
+                raise SourceError(f"no decoder process can be started: {error}") from error
+        return ours
+
+    def end(self) -> None:
+        """End it, and so all decoders."""
+        with self._lock:
+            self._end()
+
+    def _request(self, name: str, its: socket.socket) -> None:
+        if self._control is not None:
+            with suppress(OSError):
+                send(self._control, name.encode(), [its.fileno()])
+                return
+            _log.warning("the server of the decoder processes is gone; it is started anew")
+        self._end()
+        self._control, other = pair()
+        self._start(other)
+        send(self._control, name.encode(), [its.fileno()])
+
+    def _start(self, its: socket.socket) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT}
+        with its:
+            self._process = subprocess.Popen(
+                # Isolated: no code from the working folder or the home.
+                [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                env={**environment, **_SINGLE_THREADED},
+            )
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+_server = _Server()
+atexit.register(_server.end)

@@ -1,0 +1,211 @@
+"""The program that decoder processes are forked from, and what each of them does.
+
+    daemon ── a camera's name, a socket ──▶ server ── fork ──▶ decoder ◀── open, grab, retrieve, close ──▶ daemon
+
+The server has loaded OpenCV and NumPy, of which a decoder so costs no memory of its own, has one thread, so that it may
+fork, and never touches a camera. A decoder reads one source. Its address comes over the socket: no command line and no
+environment holds it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import logging
+import os
+import pickle
+import resource
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from ..errors import SourceError, StalledError
+from ..redact import redact
+from ..types import Image
+from .base import Source
+from .complaints import Complaints
+from .decoder_wire import receive, send
+from .shared_pictures import mapped
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
+#: Of a text in an answer; the end of a long one says less than its beginning.
+_MOST_CHARACTERS = 2000
+_MOST_LOG_LINES = 10
+_NOTHING: Image = np.zeros((0, 0, 3), np.uint8)
+
+
+def main(control_fd: int) -> None:
+    """Fork a decoder for every request on the socket *control_fd*, until it is closed.
+
+    How a decoder ended goes over its own connection: ``{"exit": status}`` is the last that is heard of it.
+    """
+    # They end when the daemon does, which gets the terminal's and systemd's signals itself.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _prctl(_PR_SET_NAME, b"sightd-decoders")
+    control = socket.socket(fileno=control_fd)
+    ended, tell_ended = os.pipe()
+    os.set_blocking(ended, False)
+    os.set_blocking(tell_ended, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(tell_ended, warn_on_full_buffer=False)
+    gc.collect()
+    gc.freeze()  # a decoder's garbage collection would write into every object's page
+    connections: Dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([control.fileno(), ended], [], [])
+        if ended in ready:
+            os.read(ended, 512)
+            _say_who_ended(connections)
+        if control.fileno() not in ready:
+            continue
+        try:
+            name, fds = receive(control)
+        except EOFError:
+            return  # with it go the decoders: PR_SET_PDEATHSIG
+        connection = socket.socket(fileno=fds[0])
+        server = os.getpid()
+        child = os.fork()
+        if child == 0:
+            for other in (control, *connections.values()):
+                other.close()
+            _become_decoder(name, server, (ended, tell_ended), connection)
+        connections[child] = connection
+
+
+def _say_who_ended(connections: Dict[int, socket.socket]) -> None:
+    for child in list(connections):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            with connections.pop(child) as connection, suppress(OSError):
+                send(connection, json.dumps({"exit": code}).encode())
+
+
+def _become_decoder(name: bytes, server: int, wakeup: tuple[int, int], connection: socket.socket) -> None:
+    """Serve one source in this process, which was just forked, and end it."""
+    try:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:
+            return
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # GStreamer starts programs
+        for fd in wakeup:
+            os.close(fd)
+        _prctl(_PR_SET_NAME, name)
+        _prctl(_PR_SET_DUMPABLE, 0)  # no core dump and no debugger: its memory holds a password
+        with suppress(OSError, ValueError):  # within the unit's sandbox nobody sets limits
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        complaints = Complaints()
+        Decoder(connection, complaints).serve()
+    finally:
+        os._exit(0)  # without the end of libraries that may just have been broken
+
+
+def _prctl(option: int, value: Any) -> None:
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+class Decoder:
+    """Does with one source what is asked of it over *connection*."""
+
+    def __init__(self, connection: socket.socket, complaints: Complaints) -> None:
+        self._connection, self._complaints = connection, complaints
+        self._source: Optional[Source] = None
+        self._slots: Dict[int, Image] = {}
+        #: The picture that found no room, until room for its size comes.
+        self._kept: Image = _NOTHING
+        self._log = _Log()
+
+    def serve(self) -> None:
+        """Until the other end is closed."""
+        try:
+            recipe, _ = receive(self._connection)
+            self._answer({"pid": os.getpid()})
+            while True:
+                data, fds = receive(self._connection)
+                self._answer(self._done(recipe, json.loads(data), fds))
+        except (EOFError, OSError):
+            return
+
+    def _answer(self, answer: Dict[str, Any]) -> None:
+        answer.update(cpu_s=time.process_time(), logs=self._log.taken())
+        send(self._connection, json.dumps(answer).encode())
+
+    def _done(self, recipe: bytes, request: Dict[str, Any], fds: List[int]) -> Dict[str, Any]:
+        try:
+            if self._source is None:
+                self._source = pickle.loads(recipe)()  # noqa: S301  (it is the daemon's; the reverse way is JSON)
+            return getattr(self, f"_{request.pop('do')}")(self._source, *fds, **request)  # type: ignore[no-any-return]
+        except SourceError as error:
+            return {"error": redact(str(error))[:_MOST_CHARACTERS], "stalled": isinstance(error, StalledError)}
+        except Exception as error:  # the process's edge: the daemon says it
+            return {"error": redact(f"{type(error).__name__}: {error}")[:_MOST_CHARACTERS], "stalled": False}
+
+    def _open(self, source: Source) -> Dict[str, Any]:
+        source.open()
+        self._complaints.taken()  # a stream that is joined between two key frames begins with some
+        return {"live": source.live, "is_camera": source.is_camera, "patience_s": source.patience_s()}
+
+    def _grab(self, source: Source) -> Dict[str, Any]:
+        grabbed = source.grab()
+        return {
+            "grabbed": grabbed,
+            "clock_s": source.clock_s(),
+            "patience_s": source.patience_s(),
+            "damaged": self._complaints.taken() > 0,
+        }
+
+    def _retrieve(self, source: Source, slot: int) -> Dict[str, Any]:
+        """Into *slot*; where its size is another, the picture is kept for :meth:`_store`."""
+        into = self._slots[slot]
+        self._kept = source.retrieve(into)
+        answer = {"shape": self._kept.shape, "stored": self._kept.shape == into.shape}
+        if answer["stored"]:
+            self._store(source, slot)
+        return answer
+
+    def _store(self, _: Source, slot: int) -> Dict[str, Any]:
+        kept, self._kept = self._kept, _NOTHING
+        if kept is not self._slots[slot]:
+            np.copyto(self._slots[slot], kept)
+        return {}
+
+    def _map(self, _: Source, fd: int, slot: int, shape: List[int]) -> Dict[str, Any]:
+        """Take *fd* as the memory of *slot*; the first one begins a new series, for pictures of another size."""
+        if slot == 0:
+            self._slots.clear()
+        self._slots[slot] = mapped(fd, (shape[0], shape[1], 3))
+        os.close(fd)
+        return {}
+
+    def _close(self, source: Source) -> Dict[str, Any]:
+        source.close()
+        self._kept = _NOTHING
+        return {}
+
+
+class _Log(logging.Handler):
+    """What the source has to say; the daemon puts it into its own log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: List[List[Any]] = []
+        logging.getLogger().handlers[:] = [self]
+        logging.getLogger().setLevel(logging.INFO)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = redact(record.getMessage())[:_MOST_CHARACTERS]
+        self._records.append([record.name, record.levelno, text])
+
+    def taken(self) -> List[List[Any]]:
+        taken, self._records = self._records[:_MOST_LOG_LINES], []
+        return taken

@@ -1,0 +1,121 @@
+"""Any source in a process of its own, so that what it reads can crash or hang that process and nothing else."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+from ..errors import SourceError
+from ..types import Image
+from .base import Source
+from .decoder_process import DecoderProcess
+from .shared_pictures import SharedPictures, Slot
+
+__all__ = ["ProcessSource"]
+
+#: The sum of all that a source may take to open, two ways of reading a camera tried twice included. It ends sooner by
+#: itself, unless the library below hangs.
+_OPEN_S = 60.0
+#: How much longer than a source says itself it may take to answer.
+_MARGIN_S = 0.5
+_CLOSE_S = 5.0
+_RETRIEVE_S = 5.0
+_MOST_PIXELS = 1 << 27
+#: The size of the pictures before the first.
+_UNKNOWN = (1, 1, 3)
+
+
+class ProcessSource(Source):
+    """The source that *make* makes, in a process that lasts from one opening to the next.
+
+    Its pictures lie in memory that both processes share; they are not copied. The process that crashes, or does not
+    answer, is ended, and replaced at the next opening.
+
+    :param name: what the process is called in ps, of which 15 bytes are shown.
+    :param make: is pickled.
+    """
+
+    live = True
+
+    def __init__(self, name: str, make: Callable[[], Source]) -> None:
+        self._name, self._recipe = name, pickle.dumps(make)
+        self._process: Optional[DecoderProcess] = None
+        self._pictures = SharedPictures(_UNKNOWN)
+        self._clock_s = self._patience_s = self._cpu_before_s = 0.0
+        self._is_damaged = False
+
+    def open(self) -> None:
+        if self._process is None or not self._process.is_alive:
+            self.end()
+            self._process = DecoderProcess(self._name, self._recipe)
+        answer = self._ask({"do": "open"}, _OPEN_S)
+        self.live, self.is_camera = bool(answer["live"]), bool(answer["is_camera"])
+        self._patience_s = float(answer["patience_s"])
+
+    def grab(self) -> bool:
+        answer = self._ask({"do": "grab"}, self.patience_s())
+        self._clock_s, self._patience_s = float(answer["clock_s"]), float(answer["patience_s"])
+        self._is_damaged = bool(answer["damaged"])
+        return bool(answer["grabbed"])
+
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        slot = self._free_slot()
+        answer = self._ask({"do": "retrieve", "slot": slot.number}, _RETRIEVE_S)
+        if not answer["stored"]:
+            self._pictures = SharedPictures(_shape(answer["shape"]))
+            slot = self._free_slot()
+            self._ask({"do": "store", "slot": slot.number}, _RETRIEVE_S)
+        return self._pictures.lent(slot)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.is_alive:
+            try:
+                self._ask({"do": "close"}, _CLOSE_S)
+            except SourceError:
+                self.end()
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._cpu_before_s += self._process.cpu_s
+            self._process.end()
+        self._process, self._pictures = None, SharedPictures(_UNKNOWN)
+
+    def clock_s(self) -> float:
+        return self._clock_s
+
+    def patience_s(self) -> float:
+        return self._patience_s + _MARGIN_S
+
+    def cpu_s(self) -> float:
+        return self._cpu_before_s + (0.0 if self._process is None else self._process.cpu_s)
+
+    def is_damaged(self) -> bool:
+        return self._is_damaged
+
+    def _ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Dict[str, Any]:
+        if self._process is None:
+            raise SourceError(f"{self._name}: not open")
+        return self._process.ask(request, deadline_s, fds)
+
+    def _free_slot(self) -> Slot:
+        """Where the next picture goes."""
+        slot = self._pictures.free()
+        if slot is not None:
+            return slot
+        try:
+            slot = self._pictures.added()
+        except OSError as error:
+            raise SourceError(f"{self._name}: no memory for a picture: {error}") from error
+        try:
+            self._ask({"do": "map", "slot": slot.number, "shape": slot.image.shape}, _RETRIEVE_S, [slot.fd])
+        finally:
+            slot.forget_fd()
+        return slot
+
+
+def _shape(said: Any) -> Tuple[int, int, int]:
+    """The size that the process says its picture has, which it may have read from a broken stream."""
+    height, width = int(said[0]), int(said[1])
+    if min(height, width) < 1 or height * width > _MOST_PIXELS or list(said[2:]) != [3]:
+        raise SourceError(f"a picture of {width} x {height} pixels: what comes can't be right")
+    return height, width, 3

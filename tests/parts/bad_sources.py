@@ -1,0 +1,92 @@
+"""Sources that misbehave in a process of their own, and a real clip that does; importable there by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import struct
+import time
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from sightd.errors import SourceError, StalledError
+from sightd.sources import Source
+from sightd.types import Image
+from tests.parts.clips import numbered_picture
+
+__all__ = ["Bad", "write_crashing_clip"]
+
+
+class Bad(Source):
+    """Numbered pictures, and from the picture *after* on what *how* names; a new process begins anew.
+
+    "crash": SIGSEGV in this process; "hang": grab() does not return; "stall", "lose": the errors; "bug": an exception
+    of another kind; "grow": pictures are larger from then on; "": nothing.
+    """
+
+    is_camera = False
+
+    def __init__(self, how: str = "", after: int = 3, *, live: bool = False) -> None:
+        self._how, self._after, self.live = how, after, live
+        self._grabbed = 0
+
+    def open(self) -> None:
+        logging.getLogger("sightd.sources.bad").warning("opened rtsp://cam:hunter2@host/1")
+        if self._how == "never opens":
+            time.sleep(1000)
+
+    def grab(self) -> bool:
+        self._grabbed += 1
+        if self._grabbed <= self._after:
+            return True
+        if self._how == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif self._how == "hang":
+            time.sleep(1000)
+        elif self._how == "stall":
+            raise StalledError("rtsp://cam:hunter2@host/1: stalled")
+        elif self._how == "lose":
+            raise SourceError("rtsp://cam:hunter2@host/1: lost")
+        elif self._how == "bug":
+            raise ZeroDivisionError("rtsp://cam:hunter2@host/1")
+        return True
+
+    def retrieve(self, into: Optional[Image] = None) -> Image:
+        size = 640 if self._how == "grow" and self._grabbed > self._after else 320
+        picture = numbered_picture(self._grabbed - 1, size, size * 3 // 4)
+        if into is None or into.shape != picture.shape:
+            return picture
+        np.copyto(into, picture)
+        return into
+
+    def close(self) -> None:
+        pass
+
+    def patience_s(self) -> float:
+        return 0.5
+
+
+def write_crashing_clip(path: Path) -> Path:
+    """An AVI of uncompressed pictures, 1 x 7, that corrupts OpenCV's heap: the process that reads it is aborted."""
+    width, height, count, size = 1, 7, 200, 36
+    begin = struct.pack("<14I", 40_000, 0, 0, 0x10, count, 0, 1, size, width, height, 0, 0, 0, 0)
+    stream = struct.pack(
+        "<4s4sIHHIIIIIIIIhhhh", b"vids", b"", 0, 0, 0, 0, 1, 25, 0, count, size, 2**32 - 1, 0, 0, 0, width, height
+    )
+    picture_format = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, size, 0, 0, 0, 0)
+    lists = _list(b"strl", _chunk(b"strh", stream) + _chunk(b"strf", picture_format))
+    content = _list(b"hdrl", _chunk(b"avih", begin) + lists)
+    content += _list(b"movi", count * _chunk(b"00db", bytes(size)))
+    path.write_bytes(_chunk(b"RIFF", b"AVI " + content))
+    return path
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data
+
+
+def _list(name: bytes, data: bytes) -> bytes:
+    return _chunk(b"LIST", name + data)
