@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def _result(
     first = [one for one in counted if one.at < counted[0].at + _WARM_UP_S]
     last = [one for one in counted if one.at >= counted[-1].at - _WARM_UP_S]
     figures: Dict[str, Any] = {"injected": sum(injected.values()), **account}
-    rows: List[List[Any]] = []
+    rows: List[Sequence[Any]] = []
     for kind in _KINDS:
         before, after, most = _median(first, kind), _median(last, kind), max(getattr(one, kind) for one in counted)
         figures[f"{kind}_growth"] = round(after - before, 2)

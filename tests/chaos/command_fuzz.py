@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
-from typing import List, Tuple
+from typing import Callable, List, Tuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.chaos.outcome import Outcome
 from tests.chaos.rig import PATIENCE_S, PREFIX, Rig, running_rig
+from tests.chaos.subscriber import Subscriber
 
 __all__ = ["command_fuzz"]
 
@@ -69,8 +70,12 @@ def _switched(rig: Rig, client: mqtt.Client) -> float:
     try:
         for word in (b"OFF", b"ON", b"OFF", b"ON"):  # by now it is either
             client.publish(f"{topic}/set", word, qos=1)
-            rig.subscriber.wait_until(lambda seen, word=word: seen.newest(f"{topic}/state") == word, PATIENCE_S)
+            rig.subscriber.wait_until(_newest_is(f"{topic}/state", word), PATIENCE_S)
         client.publish(f"{PREFIX}/{_CAMERAS[1]}/enabled/set", b"ON", qos=1).wait_for_publish(PATIENCE_S)
     except AssertionError:
         return -1.0
     return time.time() - began
+
+
+def _newest_is(topic: str, payload: bytes) -> Callable[[Subscriber], bool]:
+    return lambda seen: seen.newest(topic) == payload

@@ -94,16 +94,18 @@ class Subscriber:
 
 def _main(port: str, topic: str) -> None:
     client = mqtt.Client(CallbackAPIVersion.VERSION2, "chaos-subscriber", clean_session=False)
-    client.on_connect = lambda *_: client.subscribe(topic, qos=1)
+
+    def on_connect(*_: Any) -> None:
+        client.subscribe(topic, qos=1)
+
+    def on_message(_client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        _say(message.topic, message.payload.decode("latin-1"), message.qos, message.retain, time.time())
+
+    client.on_connect, client.on_message = on_connect, on_message
     client.on_subscribe = lambda *_: _say(_SUBSCRIBED)
-    client.on_message = lambda _client, _userdata, message: _say(
-        message.topic, message.payload.decode("latin-1"), message.qos, message.retain, time.time()
-    )
-    connect = lambda: client.connect("127.0.0.1", int(port), keepalive=5)  # noqa: E731  (the first is not like the others)
     while True:
         with contextlib.suppress(OSError, ValueError):
-            connect()
-            connect = client.reconnect
+            client.connect("127.0.0.1", int(port), keepalive=5)
             while client.loop(0.5) == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 pass
         time.sleep(_RETRY_S)
