@@ -67,7 +67,7 @@ def test_a_lossy_network_costs_no_connection_and_a_black_hole_only_its_own_camer
 def test_brokers_and_daemons_that_break_are_back_with_every_state(run: Run) -> None:
     for fault, outcome in run("brokers").items():
         assert outcome.lost == 0, fault
-        assert outcome.recovered_s <= (_START_S if "daemon" in fault or "both" in fault else 7), fault
+        assert outcome.recovered_s <= (7 if fault.startswith("broker") else _START_S), fault
 
 
 @pytest.mark.parametrize("scenario", ["events", "events-volatile"])
