@@ -27,7 +27,8 @@ class Outcome:
 
     def figures(self) -> Dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "recovered_s": round(self.recovered_s, 2)}
+        notes = {name: round(value, 3) if isinstance(value, float) else value for name, value in self.notes.items()}
+        return {**asdict(self), "recovered_s": round(self.recovered_s, 2), "notes": notes}
 
 
 def row(outcome: Outcome) -> List[str]:
