@@ -11,7 +11,7 @@ GPU_PYTHON ?= python3
 PINS := .venv-pins
 AUDIT := .venv-audit
 
-.PHONY: help demo test test-slow test-gpu check lint types imports bench schema constraints sbom audit clean parts
+.PHONY: help demo test test-slow test-chaos test-gpu check lint types imports bench schema constraints sbom audit clean parts
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,11 +21,15 @@ demo: $(VENV)/.demo  ## a real detector on four simulated live cameras, INT8, ov
 	$(BIN)/python -m demo --seconds $(SECONDS)
 
 test: $(VENV)/.dev parts  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow and not gpu and not net"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not net and not chaos"
 
 test-slow: $(VENV)/.dev  ## the long tests and those that need the package registries
 	@sh tests/parts/install.sh python3-opencv
-	$(BIN)/python -m pytest -m "(slow or net) and not gpu"
+	$(BIN)/python -m pytest -m "(slow or net) and not gpu and not chaos"
+
+test-chaos: $(VENV)/.dev parts  ## faults of every kind, then a table (SIGHTD_CHAOS_SEED=, SIGHTD_CHAOS_SECONDS=900 for all)
+	@sh tests/parts/install.sh nftables
+	$(BIN)/python -m pytest -p no:cacheprovider -m chaos tests/chaos
 
 test-gpu:  ## the tests on an NVIDIA GPU, without network (GPU_PYTHON=, docs/gpu.md)
 	SIGHTD_TEST_GPU=1 $(GPU_PYTHON) -m pytest -p no:cacheprovider -m gpu tests/gpu tests/sightd

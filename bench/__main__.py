@@ -25,6 +25,7 @@ _BENCHES = {
     "latency": "from a frame's capture to its message at a subscriber, four live streams",
     "outbox": "events a second through the durable outbox to mosquitto, and through paho alone in memory",
     "gpu": "TensorRT on a real GPU: AP, latency, PyTorch beside it, copies, memory, the daemon (docs/gpu.md)",
+    "chaos": "cameras, broker, network, disk and daemon broken in turn: lost, duplicates, seconds until it is back",
     "threads": "one picture on all cores against one picture a core, ONNX Runtime",
 }
 #: Of those that are not called like their bench.
@@ -40,7 +41,11 @@ def main() -> None:
     parser.add_argument("name", nargs="?", choices=list(_BENCHES))
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="less data, less certain")
-    own = parser.add_argument_group("gpu only")
+    chaos = parser.add_argument_group("chaos only")
+    chaos.add_argument(
+        "--soak", type=float, default=0.0, metavar="MINUTES", help="a fault every 10 s for so long instead"
+    )
+    own = parser.add_argument_group("gpu only; --parts also chaos")
     own.add_argument("--torch-python", default=sys.executable, metavar="PROGRAM", help="the interpreter with PyTorch")
     own.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the engines for a later run")
     own.add_argument("--parts", default="", metavar="A,B", help="these parts alone")
@@ -54,7 +59,14 @@ def main() -> None:
         return
     file = _FILES.get(arguments.name, arguments.name.replace("-", "_"))
     module = import_module(f"bench.{file}")
-    show(module.run(arguments.quick, **(_of_gpu(arguments) if arguments.name == "gpu" else {})), arguments.json)
+    show(module.run(arguments.quick, **_own(arguments)), arguments.json)
+
+
+def _own(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """What one bench alone is told."""
+    if arguments.name == "chaos":
+        return {"soak_minutes": arguments.soak, "scenarios": list(filter(None, arguments.parts.split(",")))}
+    return _of_gpu(arguments) if arguments.name == "gpu" else {}
 
 
 def _of_gpu(arguments: argparse.Namespace) -> Dict[str, Any]:

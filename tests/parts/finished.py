@@ -10,23 +10,28 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sightd.types import InputSpec
 
-__all__ = ["bright_quadrants"]
+__all__ = ["bright_cells", "bright_quadrants"]
 
 
 def bright_quadrants(path: Path, spec: InputSpec) -> Path:
-    """Write a graph that "finds" the four quadrants of its input, scored by their mean brightness / 255.
+    """:func:`bright_cells` of 2 x 2: classes 0 to 3."""
+    return bright_cells(path, spec, 2, 2)
 
-    Boxes are the quadrants in input pixels, classes 0 to 3 in reading order, candidates best first.
+
+def bright_cells(path: Path, spec: InputSpec, columns: int, rows: int) -> Path:
+    """Write a graph that "finds" the cells of a grid over its input, scored by their mean brightness / 255.
+
+    Boxes are the cells in input pixels, classes 0, 1, ... in reading order, candidates best first.
     """
-    w, h = spec.width, spec.height
-    corners = [(0, 0), (w // 2, 0), (0, h // 2), (w // 2, h // 2)]
-    boxes = np.array([[x, y, x + w // 2, y + h // 2] for x, y in corners], np.float32)[None]
+    count, w, h = columns * rows, spec.width // columns, spec.height // rows
+    corners = [(column * w, row * h) for row in range(rows) for column in range(columns)]
+    boxes = np.array([[x, y, x + w, y + h] for x, y in corners], np.float32)[None]
     constants = {
         "all_boxes": boxes,
-        "k": np.array([4], np.int64),
+        "k": np.array([count], np.int64),
         "scale": np.array(1 / 255, np.float32),
-        "flat": np.array([0, 4], np.int64),
-        "column": np.array([0, 4, 1], np.int64),
+        "flat": np.array([0, count], np.int64),
+        "column": np.array([0, count, 1], np.int64),
         "one": np.array([1], np.int64),
         "four": np.array([1, 1, 4], np.int64),
     }
@@ -34,7 +39,7 @@ def bright_quadrants(path: Path, spec: InputSpec) -> Path:
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["grey"], axes=[3], keepdims=0),
         helper.make_node("Unsqueeze", ["grey", "one"], ["plane"]),
-        helper.make_node("AveragePool", ["plane"], ["quads"], kernel_shape=[h // 2, w // 2], strides=[h // 2, w // 2]),
+        helper.make_node("AveragePool", ["plane"], ["quads"], kernel_shape=[h, w], strides=[h, w]),
         helper.make_node("Mul", ["quads", "scale"], ["scaled"]),
         helper.make_node("Reshape", ["scaled", "flat"], ["all_scores"]),
         helper.make_node("TopK", ["all_scores", "k"], ["scores", "order"], axis=1),
@@ -47,12 +52,12 @@ def bright_quadrants(path: Path, spec: InputSpec) -> Path:
     ]
     graph = helper.make_graph(
         nodes,
-        "bright_quadrants",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", h, w, 3])],
+        "bright_cells",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", spec.height, spec.width, 3])],
         [
-            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", 4, 4]),
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 4]),
-            helper.make_tensor_value_info("classes", TensorProto.INT32, ["N", 4]),
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", count, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", count]),
+            helper.make_tensor_value_info("classes", TensorProto.INT32, ["N", count]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )

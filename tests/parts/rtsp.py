@@ -79,6 +79,13 @@ class RtspServer:
     def resume(self) -> None:
         self._send(signal.SIGCONT)
 
+    def stop_clock(self) -> None:
+        """The pictures go on, and show the same time: a camera whose encoder hangs."""
+        self._send(signal.SIGUSR1)
+
+    def run_clock(self) -> None:
+        self._send(signal.SIGUSR2)
+
     def _send(self, number: signal.Signals) -> None:
         assert self._process is not None, "the RTSP server is not running"
         self._process.send_signal(number)

@@ -4,10 +4,11 @@ TLS is CERTIFICATE:KEY or empty; then rtsp is spoken in the clear.
 
 Mount i is served as /i. ``clock:FPS[:GOP[:CODEC[:SIZE,SIZE...]]]`` is a picture of the current time, in h264, h265 or
 mjpeg, that takes the next SIZE (as 320x240) every second; ``FILE`` is that clip in a loop, without encoding it again
-when it is H.264. Prints READY once it listens.
+when it is H.264. Prints READY once it listens. SIGUSR1 stops the clocks, SIGUSR2 lets them go on.
 """
 
 import itertools
+import signal
 import sys
 import time
 
@@ -60,10 +61,28 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         GLib.timeout_add(self.interval_ms, push)
 
 
+class Clock:
+    """Unix seconds, until it is stopped."""
+
+    stopped_at = None
+
+    @classmethod
+    def seconds(cls):
+        return time.time() if cls.stopped_at is None else cls.stopped_at
+
+    @classmethod
+    def stop(cls, *_):
+        cls.stopped_at = time.time()
+
+    @classmethod
+    def go_on(cls, *_):
+        cls.stopped_at = None
+
+
 def clock_picture(size):
     """I420 bytes whose 16 columns are the bits of the time in 10 ms units."""
     width, height = map(int, size.split("x"))
-    ticks = int(time.time() * 100) & 0xFFFF
+    ticks = int(Clock.seconds() * 100) & 0xFFFF
     row = b"".join((b"\xeb" if ticks >> (15 - bit) & 1 else b"\x10") * (width // 16) for bit in range(16))
     return row * height + bytes([128]) * (width * height // 2)
 
@@ -122,6 +141,8 @@ def guard(server, user, password, tls):
 
 def main(port, user, password, tls, *mounts):
     Gst.init(None)
+    signal.signal(signal.SIGUSR1, Clock.stop)
+    signal.signal(signal.SIGUSR2, Clock.go_on)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
