@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Collection, List, Optional, Sequence, Tuple
 
-from .event_salvage import readable, set_aside
+from .event_salvage import renew
 from .event_sqlite import DamagedStore, DiskError
 from .event_store import EventReader, EventStore, Written
 from .mqtt_message import Message
@@ -108,19 +108,25 @@ class EventDisk:
         return sum(gone)
 
     def read(self, after: int, limit: int) -> List[Tuple[int, Optional[Message]]]:
-        """Events beyond the number *after* in their order; None for one that is damaged (reading thread)."""
-        with self._reading:
-            try:
-                if self._reader is None:
-                    if self._store is None:
-                        return []
-                    self._reader = EventReader(self._path)
-                return self._reader.read(after, limit)
-            except DiskError as error:
-                _log.debug("events can't be read now: %s", error)
-            except DamagedStore:
-                self.is_damaged = True  # the writing thread sees to it
+        """Events beyond the number *after* in their order; None for one that is damaged (reading thread).
+
+        None at all while the file is replaced, which may take longer than anybody should wait.
+        """
+        if not self._reading.acquire(blocking=False):
             return []
+        try:
+            if self._reader is None:
+                if self._store is None:
+                    return []
+                self._reader = EventReader(self._path)
+            return self._reader.read(after, limit)
+        except DiskError as error:
+            _log.debug("events can't be read now: %s", error)
+        except DamagedStore:
+            self.is_damaged = True  # the writing thread sees to it
+        finally:
+            self._reading.release()
+        return []
 
     def close(self) -> None:
         """When both threads are done; idempotent."""
@@ -190,24 +196,20 @@ class EventDisk:
             self._close_store()
 
     def _replace(self, error: DamagedStore) -> None:
-        """Set the damaged file aside, begin a new one, and move what can be read."""
+        """Put a new file in the place of the damaged one, with what can be read of it.
+
+        Where the disk gives way or the process ends in the middle of that, the damaged one is there to begin anew with.
+        """
         with self._reading:
             self._close_reader()
             known = 0 if self._store is None else self._store.high_water
             self._close_store()
             self._lock()
-            damaged = set_aside(self._path)
+            options = self._options
+            damaged, moved = renew(self._path, options.max_events, options.max_bytes, known, self._now_ms())
             self.is_damaged = False
             self.set_aside += 1
-            store = self._opened()
-            moved = 0
-            for events in readable(damaged, self._options.max_events):
-                store.write(events, now_ms=self._now_ms())
-                moved += len(events)
             self.salvaged += moved
-            if not known and not moved:
-                known = int(time.time() * 1000)
-            store.remember(max(known, store.high_water))
         _log.error("the store of events was damaged (%s): %d events were saved from it, %s", error, moved, damaged)
 
     def _close_reader(self) -> None:

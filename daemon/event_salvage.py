@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Generator, Iterator, List
+from typing import Generator, Iterator, List, Tuple
 
 from .event_sqlite import DamagedStore, DiskError
-from .event_store import EventReader
+from .event_store import EventReader, EventStore
 from .mqtt_message import Message
 
-__all__ = ["readable", "set_aside"]
+__all__ = ["renew"]
 
 #: Damaged files that are kept to be looked at.
 _SET_ASIDE = 2
@@ -21,20 +21,45 @@ _SALVAGED = 500
 _LAST = (1 << 63) - 1
 
 
-def set_aside(path: Path) -> Path:
-    """Rename the file and its log, which belongs to it; the oldest beyond a few are removed."""
+def renew(path: Path, max_events: int, max_bytes: int, known: int, now_ms: int) -> Tuple[Path, int]:
+    """Put a store with the sound events of the damaged one in its place; where that is now, and how many they are.
+
+    The damaged one stays until the new one is whole: what is interrupted can begin anew.
+
+    :param known: the highest number that is known to have been given to an event; 0: it is not known.
+    """
+    fresh, moved = path.with_name("salvaged.db"), 0
+    _remove(fresh)
+    with closing(EventStore(fresh, max_events, max_bytes)) as store:
+        for events in _readable(path, max_events):
+            store.write(events, now_ms=now_ms)
+            moved += len(events)
+        if not known and not moved:
+            known = int(time.time() * 1000)
+        store.remember(max(known, store.high_water))
     damaged = path.with_name(f"damaged-{time.time_ns()}.db")
-    for suffix in ("", "-wal"):
+    _move(path, damaged)
+    _move(fresh, path)
+    others = sorted(other for other in path.parent.glob("damaged-*.db") if other != damaged)
+    for old in others[: max(0, len(others) + 1 - _SET_ASIDE)]:
+        _remove(old)
+    return damaged, moved
+
+
+def _move(path: Path, target: Path) -> None:
+    """With its log, which belongs to it and must never meet another file."""
+    for suffix in ("-wal", ""):
         with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").replace(f"{damaged}{suffix}")
+            Path(f"{path}{suffix}").replace(f"{target}{suffix}")
     Path(f"{path}-shm").unlink(missing_ok=True)
-    for old in sorted(path.parent.glob("damaged-*.db"))[:-_SET_ASIDE]:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{old}{suffix}").unlink(missing_ok=True)
-    return damaged
 
 
-def readable(path: Path, most: int) -> Iterator[List[Message]]:
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _readable(path: Path, most: int) -> Iterator[List[Message]]:
     """The sound events of a damaged file: from the oldest on to the damage, then from the newest back to it."""
     with suppress(DiskError, DamagedStore), closing(EventReader(path)) as reader:
         first = yield from _read_on(reader, 0, _LAST, most)

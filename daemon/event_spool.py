@@ -233,7 +233,7 @@ class EventSpool:
             gone, bad, spare = set(self._gone), set(self._bad), list(self._receipts)
             self._committing_since = time.monotonic()
         written = disk.write(batch, gone, bad, spare)
-        expired = self._expire(disk)
+        expired = 0 if written is None else self._expire(disk)
         with self._changed:
             self._committing_since = math.inf
             if had_trouble or written is None:

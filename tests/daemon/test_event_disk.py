@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
 import daemon.event_disk
 from daemon.event_disk import DiskOptions, EventDisk
-from daemon.event_store import EventStore
+from daemon.event_sqlite import DiskError
+from daemon.event_store import EventStore, Written
 from daemon.mqtt_message import Message
 from tests.parts.events import event
 from tests.parts.publishing import warnings_of
@@ -25,6 +28,7 @@ GIVEN: Dict[int, Message] = {seq: event(seq, f"sightd/box/c{seq % 4}/events", si
 #: Fills a disk of a megabyte, which it is given as its first argument, and makes room again.
 FULL_DISK = """
 import sys
+import threading
 from pathlib import Path
 from daemon.event_disk import DiskOptions, EventDisk
 from tests.parts.events import event
@@ -180,20 +184,73 @@ def test_a_file_that_is_no_database_is_set_aside_and_few_of_them_are_kept(
 
 
 def test_what_can_still_be_read_of_a_damaged_file_is_not_lost(tmp_path: Path) -> None:
-    folder = tmp_path / "outbox"
-    store = EventStore(_made(folder) / "events.db", 10_000, 16 << 20)
-    store.write(list(GIVEN.values()), now_ms=1)
-    page = store._connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_by_priority'").fetchone()
-    store.close()
-    content = bytearray((folder / "events.db").read_bytes())
-    content[4096 * (page[0] - 1) : 4096 * page[0]] = b"\xff" * 4096
-    (folder / "events.db").write_bytes(content)
-    disk = EventDisk(DiskOptions(folder))
+    disk = EventDisk(DiskOptions(_damaged(tmp_path / "outbox")))
     disk.write(())
     assert disk.set_aside == 1
     assert disk.salvaged == 300
     assert [message.seq for message in read_all(disk)] == list(range(1, 301))
     assert disk.high_water == 300 or disk.high_water > 1_000_000_000_000
+    disk.close()
+
+
+def test_a_damaged_file_is_kept_until_all_of_it_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk gives way in the middle of it, and then the process ends."""
+    monkeypatch.setattr("daemon.event_salvage._SALVAGED", 50)
+    folder, writes = _damaged(tmp_path / "outbox"), itertools.count()
+    write = EventStore.write
+
+    def full_soon(store: EventStore, *what: Any, **at: Any) -> Written:
+        if next(writes) >= 2:
+            raise DiskError("database or disk is full")
+        return write(store, *what, **at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventStore, "write", full_soon)
+        disk = EventDisk(DiskOptions(folder))
+        assert disk.write([event(500)]) is None
+        assert "full" in disk.trouble
+        disk.close()
+    again = EventDisk(DiskOptions(folder))
+    assert again.write([event(500)]) is not None
+    assert [message.seq for message in read_all(again)] == [*range(1, 301), 500]
+    again.close()
+
+
+def test_a_damaged_file_is_saved_by_a_machine_whose_clock_is_in_the_past(tmp_path: Path) -> None:
+    folder = _damaged(tmp_path / "outbox")
+    for number in range(3):
+        (folder / f"damaged-{9 * 10**18 + number}.db").write_bytes(b"of a time to come")
+    disk = EventDisk(DiskOptions(folder))
+    disk.write(())
+    assert [message.seq for message in read_all(disk)] == list(range(1, 301))
+    disk.close()
+    assert len(list(folder.glob("damaged-*.db"))) == 2
+
+
+def test_nobody_waits_while_a_damaged_file_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The publisher's thread reads; what it does not get on with for long ends the service."""
+    saving, go_on = threading.Event(), threading.Event()
+    write = EventStore.write
+
+    def slow(store: EventStore, *what: Any, **at: Any) -> Written:
+        saving.set()
+        assert go_on.wait(60)
+        return write(store, *what, **at)
+
+    disk = EventDisk(DiskOptions(_damaged(tmp_path / "outbox")))
+    disk.is_damaged = True  # as the reader says
+    monkeypatch.setattr(EventStore, "write", slow)
+    writer = threading.Thread(target=disk.write, args=((),))
+    reader = threading.Thread(target=disk.read, args=(0, 10), daemon=True)
+    writer.start()
+    assert saving.wait(60)
+    reader.start()
+    reader.join(5)
+    waited = reader.is_alive()
+    go_on.set()
+    writer.join(60)
+    assert not waited
+    assert [message.seq for message in read_all(disk)] == list(range(1, 301))
     disk.close()
 
 
@@ -269,6 +326,14 @@ def test_a_full_disk_is_survived_and_used_again_when_there_is_room(tmp_path: Pat
     assert done.stdout == "healed\n", done.stderr
 
 
-def _made(folder: Path) -> Path:
+def _damaged(folder: Path) -> Path:
+    """Made, with a store whose events are all there, and whose index is not."""
     folder.mkdir()
+    store = EventStore(folder / "events.db", 10_000, 16 << 20)
+    store.write(list(GIVEN.values()), now_ms=1)
+    page = store._connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_by_priority'").fetchone()
+    store.close()
+    content = bytearray((folder / "events.db").read_bytes())
+    content[4096 * (page[0] - 1) : 4096 * page[0]] = b"\xff" * 4096
+    (folder / "events.db").write_bytes(content)
     return folder

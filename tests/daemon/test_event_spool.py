@@ -297,6 +297,19 @@ class Failing:
         monkeypatch.setattr(EventStore, "write", fail)
 
 
+def test_a_disk_that_stays_full_is_not_said_to_be_well_in_between(
+    spool: EventSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(daemon.event_spool, "_EXPIRE_S", 0.0)
+    Failing(monkeypatch)
+    put(spool, 5)
+    for _ in range(3):
+        assert not spool.store()
+        assert spool.stats().trouble
+    assert len(caplog.records) == 1
+
+
 def test_while_the_disk_is_full_events_are_sent_from_memory_in_order_and_counted(
     spool: EventSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
