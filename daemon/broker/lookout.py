@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import List, Optional
+from typing import Optional
 
 from .options import BrokerOptions
-from .probe import BrokerFinding, probe_broker
+from .probe import probe_broker
 
 __all__ = ["Lookout"]
 
@@ -22,16 +22,17 @@ class Lookout:
 
     def reset(self) -> None:
         """Begin anew: what a trial that is under way will find counts no more."""
-        self._findings: List[BrokerFinding] = []
+        self._back = threading.Event()
         self._due_at = time.monotonic() + self._every_s
 
     def is_back(self, first: BrokerOptions) -> bool:
         """Whether a trial went well since the last reset; begins one when it is time to. Returns at once."""
         if time.monotonic() > self._due_at and not (self._trial and self._trial.is_alive()):
             self._due_at = time.monotonic() + self._every_s
-            self._trial = threading.Thread(target=self._try, args=(first, self._findings), name="lookout", daemon=True)
+            self._trial = threading.Thread(target=self._try, args=(first, self._back), name="lookout", daemon=True)
             self._trial.start()
-        return any(finding.ok for finding in self._findings)
+        return self._back.is_set()
 
-    def _try(self, first: BrokerOptions, findings: List[BrokerFinding]) -> None:
-        findings.append(probe_broker(first, self._prefix))
+    def _try(self, first: BrokerOptions, back: threading.Event) -> None:
+        if probe_broker(first, self._prefix).ok:
+            back.set()

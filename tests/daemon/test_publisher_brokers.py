@@ -5,8 +5,10 @@ mosquitto sends nobody elsewhere and turns nobody away for being busy: there a s
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 
+from daemon.broker import BrokerFinding, BrokerOptions
+from daemon.broker.lookout import Lookout
 from daemon.broker.options import Address
 from daemon.topics import Topics
 from tests.parts.broker import Broker, collect, free_port, running_broker
@@ -41,6 +45,16 @@ def brokers(tmp_path: Path) -> Iterator[List[Broker]]:
 def directing() -> Iterator[ScriptedBroker]:
     with scripted_broker() as broker:
         yield broker
+
+
+def test_looking_out_for_a_broker_that_stays_away_takes_no_memory() -> None:
+    lookout, first = Lookout("sightd/porch", 0.0), BrokerOptions("127.0.0.1", free_port())
+    for _ in range(10):
+        assert not lookout.is_back(first)
+        for thread in threading.enumerate():
+            if thread.name == "lookout":
+                thread.join(10)
+    assert sum(isinstance(known, BrokerFinding) for known in gc.get_objects()) == 0
 
 
 def test_the_second_broker_serves_while_the_first_is_away_and_the_first_when_it_is_back(
