@@ -97,8 +97,10 @@ class Decoder:
         """Take *fd* as the memory of *slot*; the first one begins a new series, for pictures of another size."""
         if slot == 0:
             self._slots.clear()
-        self._slots[slot] = mapped(fd, (shape[0], shape[1], 3))
-        os.close(fd)
+        try:
+            self._slots[slot] = mapped(fd, (shape[0], shape[1], 3))
+        finally:
+            os.close(fd)
         return {}
 
     def _close(self, source: Source) -> Dict[str, Any]:

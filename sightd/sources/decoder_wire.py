@@ -6,13 +6,40 @@ import array
 import contextlib
 import os
 import socket
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
-__all__ = ["pair", "receive", "send"]
+import msgspec
+from typing_extensions import Annotated
+
+__all__ = ["Answer", "pair", "receive", "send"]
 
 #: Longest message, in bytes. A camera's address and a few lines of log have room.
 MOST = 65536
 _MOST_FDS = 4
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a decoder process says to a request. It may have run wild: who decodes this refuses what is none."""
+
+    #: Why the request failed, and whether the stream stands still; "": it did not.
+    error: str = ""
+    stalled: bool = False
+    #: The server's word that the process has ended, and how.
+    exit: Optional[int] = None
+    pid: int = 0
+    cpu_s: float = 0.0
+    #: Logger, level and text.
+    logs: List[Tuple[str, int, str]] = []
+    #: To open and grab, as :class:`.base.Source` has them.
+    live: bool = False
+    is_camera: bool = False
+    patience_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    grabbed: bool = False
+    clock_s: float = 0.0
+    damaged: bool = False
+    #: To retrieve: whether the picture is in the slot, and its size.
+    stored: bool = False
+    shape: Tuple[int, int, int] = (0, 0, 0)
 
 
 def pair() -> Tuple[socket.socket, socket.socket]:
@@ -29,13 +56,13 @@ def send(connection: socket.socket, data: bytes, fds: Sequence[int] = ()) -> Non
     connection.sendmsg([data], ancillary)
 
 
-def receive(connection: socket.socket) -> Tuple[bytes, List[int]]:
+def receive(connection: socket.socket, most_fds: int = _MOST_FDS) -> Tuple[bytes, List[int]]:
     """The next message, and the descriptors that came with it, which are the caller's to close.
 
-    :raises EOFError: the other end is closed.
+    :raises EOFError: the other end is closed, or sends more descriptors than that.
     :raises OSError: the socket's timeout is over.
     """
-    room = socket.CMSG_LEN(_MOST_FDS * array.array("i").itemsize)
+    room = socket.CMSG_LEN(most_fds * array.array("i").itemsize) if most_fds else 0
     try:
         data, ancillary, flags, _ = connection.recvmsg(MOST, room, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:  # it left something unread; what it said before comes now

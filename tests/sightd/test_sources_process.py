@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Sequence
 
 import numpy as np
 import pytest
@@ -21,11 +22,13 @@ import pytest
 from sightd.errors import SourceError, StalledError
 from sightd.sources import ProcessSource, Source, frames, source_for
 from sightd.sources import decoder_process as module
+from sightd.sources.decoder_wire import pair, send
 from sightd.sources.shared_pictures import MOST_SLOTS
 from tests.parts.bad_sources import Bad, write_crashing_clip
 from tests.parts.clips import read_number, write_clip
 
 PASSWORD = "hunter2"
+GOOD_ANSWER = b'{"cpu_s": 0, "logs": [], "live": true, "is_camera": false, "patience_s": 3.5}'
 
 
 @contextlib.contextmanager
@@ -66,6 +69,24 @@ def is_there(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def decoder_that_says(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch, fds: Sequence[int] = ()
+) -> Iterator[ProcessSource]:
+    """A source whose process gives that *answer* to the request to open it."""
+    ours, its = pair()
+    monkeypatch.setattr(module._server, "fork", lambda name: ours)
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    send(its, b'{"pid": %d, "cpu_s": 0, "logs": []}' % sleeper.pid)
+    send(its, answer, fds)
+    with its, sleeper, in_process(Bad) as source:
+        try:
+            yield source
+            assert sleeper.wait(10) == -signal.SIGKILL
+        finally:
+            sleeper.kill()
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -184,6 +205,48 @@ class TestContainment:
             assert type(told.value) is kind
             assert PASSWORD not in str(told.value)
             source.open()
+
+    @pytest.mark.parametrize(
+        "wild",
+        [
+            b"no JSON",
+            b"[]",
+            b'{"exit": "at once"}',
+            GOOD_ANSWER.replace(b"true", b'"yes"'),
+            GOOD_ANSWER.replace(b"3.5", b"1e300"),
+            GOOD_ANSWER.replace(b"3.5", b"-1"),
+            GOOD_ANSWER.replace(b"[]", b'[["name", "level"]]'),
+        ],
+    )
+    def test_an_answer_that_makes_no_sense_ends_the_process_and_nothing_else(
+        self, wild: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with decoder_that_says(wild, monkeypatch) as source:
+            with pytest.raises(SourceError, match="has run wild"):
+                source.open()
+            assert source._process is not None
+            assert not source._process.is_alive
+
+    def test_descriptors_of_a_process_that_runs_wild_are_not_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Path("/dev/null").open("rb") as file, decoder_that_says(
+            GOOD_ANSWER, monkeypatch, [file.fileno()]
+        ) as source:
+            before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+            with pytest.raises(SourceError, match="is gone"):
+                source.open()
+            assert len(os.listdir("/proc/self/fd")) == before - 1, "its connection is closed"  # noqa: PTH208
+
+    def test_one_that_had_no_memory_for_a_picture_once_is_not_lost_for_ever(self, clip: Path) -> None:
+        with in_process(fast(clip)) as source:
+            source.open()
+            assert source.grab()
+            resource.prlimit(pid_of(source), resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
+            with pytest.raises(SourceError):
+                source.retrieve()
+            source.close()
+            source.open()
+            assert source.grab()
+            assert read_number(source.retrieve()) == 0
 
     def test_what_it_logs_is_logged_here(self, caplog: pytest.LogCaptureFixture) -> None:
         with in_process(Bad) as source:
