@@ -183,11 +183,12 @@ class Service:
         hanging += join_all([analysis], _ANALYSIS_S)
         self._hang_up.set()
         join_all([collector], _COLLECTOR_S)
-        hanging += join_all([publisher], _PUBLISHER_S)
+        left_behind = join_all([publisher], _PUBLISHER_S)
+        hanging += left_behind if self._publisher.progress.held_s() else []  # while it connects it holds no work
         self._outbox.events.finish()
         hanging += join_all([storing], _OUTBOX_S)
         self._failed += [name for name in hanging if name not in self._failed]
-        if not storing.is_alive():  # else the disk hangs: SQLite must not be closed under it
+        if not (storing.is_alive() or publisher.is_alive()):  # else SQLite would be closed under them
             self._outbox.close()
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Callable, Iterator
 import pytest
 
 from daemon.service import Service
+from daemon.threads import join_all
 from sightd.bundle import open_bundle, write_bundle
 from sightd.errors import EngineError, SightdError
 from sightd.serving import Serving
@@ -68,6 +70,25 @@ def test_an_engine_that_hangs_when_it_is_to_stop_is_left_behind_and_told(broker:
         seen.wait_for("sightd/box/yard/status", b"online", 60)
         assert daemon.stop(30) == 1, "work was lost, that is no clean stop"
     assert "did not end in 5 s and is left behind: inference" in daemon.log
+
+
+def test_a_name_server_that_does_not_answer_makes_no_stop_a_failure(
+    tmp_path: Path, release: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The publisher waits for it, and holds no work meanwhile."""
+
+    def resolve(*_: object, **__: object) -> None:
+        running.stop()
+        release.wait(60)
+        raise OSError("no answer")
+
+    running = service(tmp_path, "{yard: {url: none.avi}}", lambda folder: Serving(PatientEngine(), MANIFEST))
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    running.run()
+    assert "did not end in 3 s and is left behind: publisher" in caplog.text
+    release.set()
+    join_all([thread for thread in threading.enumerate() if thread.name == "publisher"], 10)
+    running._outbox.close()
 
 
 @pytest.mark.slow
