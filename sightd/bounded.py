@@ -45,6 +45,8 @@ def decode_json(content: bytes, kind: Type[_T]) -> _T:
         return msgspec.json.decode(content, type=kind)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except msgspec.MsgspecError as error:  # of 0.18, the last for Python 3.8, it is no ValueError
+        raise ValueError(str(error)) from error
 
 
 def read_arrays(path: Path, names: Iterable[str], max_bytes: int) -> Dict[str, NDArray[np.generic]]:
