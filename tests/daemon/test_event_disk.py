@@ -13,10 +13,10 @@ from typing import Callable, Dict, Iterator, List
 
 import pytest
 
-import daemon.event_disk
-from daemon.event_disk import DiskOptions, EventDisk
-from daemon.event_store import EventStore
-from daemon.mqtt_message import Message
+import daemon.outbox.disk
+from daemon.outbox.disk import DiskOptions, EventDisk
+from daemon.outbox.message import Message
+from daemon.outbox.store import EventStore
 from tests.parts.events import event
 from tests.parts.publishing import warnings_of
 
@@ -26,7 +26,7 @@ GIVEN: Dict[int, Message] = {seq: event(seq, f"sightd/box/c{seq % 4}/events", si
 FULL_DISK = """
 import sys
 from pathlib import Path
-from daemon.event_disk import DiskOptions, EventDisk
+from daemon.outbox.disk import DiskOptions, EventDisk
 from tests.parts.events import event
 
 folder = Path(sys.argv[1])
@@ -239,11 +239,11 @@ def test_ages_do_not_follow_a_clock_that_jumps(tmp_path: Path, monkeypatch: pyte
     disk = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
     disk.write([event(1)])
     with monkeypatch.context() as patch:
-        patch.setattr(daemon.event_disk.time, "time", lambda: 4e9)
+        patch.setattr(daemon.outbox.disk.time, "time", lambda: 4e9)
         assert disk.expire() == 0
         assert disk.oldest_s < 60
     disk.close()
-    monkeypatch.setattr(daemon.event_disk.time, "time", lambda: 4e9)
+    monkeypatch.setattr(daemon.outbox.disk.time, "time", lambda: 4e9)
     later = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
     assert later.oldest_s > 1e9
     assert later.expire() == 1

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Collection, List, Optional, Sequence, Tuple
 
-from .event_salvage import readable, set_aside
-from .event_sqlite import DamagedStore, DiskError
-from .event_store import EventReader, EventStore, Written
-from .mqtt_message import Message
+from .message import Message
+from .salvage import readable, set_aside
+from .sqlite import DamagedStore, DiskError
+from .store import EventReader, EventStore, Written
 
 __all__ = ["DiskOptions", "EventDisk"]
 
