@@ -16,9 +16,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from daemon.broker import BrokerOptions
-from daemon.event_disk import DiskOptions, EventDisk
-from daemon.event_spool import EventSpool
 from daemon.outbox import Message, Outbox
+from daemon.outbox.disk import DiskOptions, EventDisk
+from daemon.outbox.spool import EventSpool
 from daemon.publisher import Publisher
 from daemon.topics import Topics
 from tests.parts.broker import Broker, running_broker

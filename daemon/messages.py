@@ -254,7 +254,7 @@ class QueueStats(msgspec.Struct, frozen=True):
 
 
 class OutboxStats(msgspec.Struct, frozen=True):
-    """The events on their way to the broker; see :class:`daemon.event_spool.SpoolStats`."""
+    """The events on their way to the broker; see :class:`daemon.outbox.spool.SpoolStats`."""
 
     #: Why they are not stored, but kept in memory; "" while they are stored.
     trouble: str

@@ -34,8 +34,6 @@ from .classifiers import Classifier, Classifiers
 from .collector import Collector
 from .commands import Commands
 from .counters import Counters
-from .event_disk import DiskOptions
-from .event_spool import EventSpool
 from .hand_over import HandOver
 from .lanes import Lane
 from .memory import MemoryGauge
@@ -43,6 +41,8 @@ from .messages import ConfigMessage, encode
 from .models import Models
 from .notify import Notifier
 from .outbox import Message, Outbox
+from .outbox.disk import DiskOptions
+from .outbox.spool import EventSpool
 from .pipeline import analyse, infer
 from .plan import Plan, plan_for
 from .progress import Progress

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Callable, Set
 
 from daemon.broker import BrokerOptions
-from daemon.event_disk import DiskOptions
-from daemon.event_spool import EventSpool
 from daemon.outbox import Message, Outbox
+from daemon.outbox.disk import DiskOptions
+from daemon.outbox.spool import EventSpool
 from daemon.publisher import Publisher
 from daemon.topics import Topics
 

@@ -17,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List
 
-from daemon.event_disk import DiskOptions
-from daemon.event_spool import EventSpool
 from daemon.outbox import Message
+from daemon.outbox.disk import DiskOptions
+from daemon.outbox.spool import EventSpool
 from tests.chaos.flips import flipped
 from tests.chaos.outcome import Outcome
 

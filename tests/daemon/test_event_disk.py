@@ -15,11 +15,11 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
-import daemon.event_disk
-from daemon.event_disk import DiskOptions, EventDisk
-from daemon.event_sqlite import DiskError
-from daemon.event_store import EventStore, Written
-from daemon.mqtt_message import Message
+import daemon.outbox.disk
+from daemon.outbox.disk import DiskOptions, EventDisk
+from daemon.outbox.message import Message
+from daemon.outbox.sqlite import DiskError
+from daemon.outbox.store import EventStore, Written
 from tests.parts.events import event
 from tests.parts.publishing import warnings_of
 
@@ -28,9 +28,8 @@ GIVEN: Dict[int, Message] = {seq: event(seq, f"sightd/box/c{seq % 4}/events", si
 #: Fills a disk of a megabyte, which it is given as its first argument, and makes room again.
 FULL_DISK = """
 import sys
-import threading
 from pathlib import Path
-from daemon.event_disk import DiskOptions, EventDisk
+from daemon.outbox.disk import DiskOptions, EventDisk
 from tests.parts.events import event
 
 folder = Path(sys.argv[1])
@@ -195,7 +194,7 @@ def test_what_can_still_be_read_of_a_damaged_file_is_not_lost(tmp_path: Path) ->
 
 def test_a_damaged_file_is_kept_until_all_of_it_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk gives way in the middle of it, and then the process ends."""
-    monkeypatch.setattr("daemon.event_salvage._SALVAGED", 50)
+    monkeypatch.setattr("daemon.outbox.salvage._SALVAGED", 50)
     folder, writes = _damaged(tmp_path / "outbox"), itertools.count()
     write = EventStore.write
 
@@ -296,11 +295,11 @@ def test_ages_do_not_follow_a_clock_that_jumps(tmp_path: Path, monkeypatch: pyte
     disk = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
     disk.write([event(1)])
     with monkeypatch.context() as patch:
-        patch.setattr(daemon.event_disk.time, "time", lambda: 4e9)
+        patch.setattr(daemon.outbox.disk.time, "time", lambda: 4e9)
         assert disk.expire() == 0
         assert disk.oldest_s < 60
     disk.close()
-    monkeypatch.setattr(daemon.event_disk.time, "time", lambda: 4e9)
+    monkeypatch.setattr(daemon.outbox.disk.time, "time", lambda: 4e9)
     later = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
     assert later.oldest_s > 1e9
     assert later.expire() == 1

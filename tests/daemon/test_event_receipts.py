@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from daemon.event_receipts import Receipts
+from daemon.outbox.receipts import Receipts
 
 
 def test_an_event_is_delivered_when_the_broker_lived_on_for_long_enough() -> None:

@@ -10,14 +10,14 @@ from typing import Any, Iterator, List
 
 import pytest
 
-import daemon.event_memory
-import daemon.event_receipts
-import daemon.event_spool
-from daemon.event_disk import DiskOptions, EventDisk
-from daemon.event_spool import EventSpool
-from daemon.event_sqlite import DiskError
-from daemon.event_store import EventStore
-from daemon.mqtt_message import Message
+import daemon.outbox.memory
+import daemon.outbox.receipts
+import daemon.outbox.spool
+from daemon.outbox.disk import DiskOptions, EventDisk
+from daemon.outbox.message import Message
+from daemon.outbox.spool import EventSpool
+from daemon.outbox.sqlite import DiskError
+from daemon.outbox.store import EventStore
 from tests.parts.events import crash_image, drain, event, seqs
 from tests.parts.publishing import warnings_of
 
@@ -113,7 +113,7 @@ def test_what_had_its_receipt_long_enough_ago_is_deleted_and_not_sent_again(tmp_
 def test_connections_that_never_last_do_not_send_everything_again_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.event_receipts, "_HOLD_S", 0.05)
+    monkeypatch.setattr(daemon.outbox.receipts, "_HOLD_S", 0.05)
     spool = opened_at(tmp_path, replay_s=0.5)
     numbers = put(spool, 3)
     spool.store()
@@ -148,7 +148,7 @@ def test_without_a_sign_of_life_from_the_broker_nothing_is_deleted(tmp_path: Pat
 def test_a_topic_that_the_broker_refuses_waits_and_holds_up_no_other(
     spool: EventSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.topic_gate._FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr("daemon.outbox.topic_gate._FIRST_PAUSE_S", 0.2)
     denied, others = put(spool, 3, "denied"), put(spool, 3, "b")
     spool.store()
     sent: List[int] = []
@@ -186,7 +186,7 @@ def test_a_long_queue_of_a_refused_topic_is_passed_in_steps_that_follow_at_once(
 def test_what_nobody_is_subscribed_to_is_tried_again_in_order_for_a_while_and_then_is_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.event_spool, "_UNHEARD_PAUSE_S", 0.001)
+    monkeypatch.setattr(daemon.outbox.spool, "_UNHEARD_PAUSE_S", 0.001)
     spool = opened_at(tmp_path, replay_s=0.3)
     numbers = put(spool, 3)
     spool.store()
@@ -301,7 +301,7 @@ def test_a_disk_that_stays_full_is_not_said_to_be_well_in_between(
     spool: EventSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(daemon.event_spool, "_EXPIRE_S", 0.0)
+    monkeypatch.setattr(daemon.outbox.spool, "_EXPIRE_S", 0.0)
     Failing(monkeypatch)
     put(spool, 5)
     for _ in range(3):
@@ -351,8 +351,8 @@ def test_what_was_sent_from_memory_and_taken_is_not_stored_any_more(
 
 
 def test_memory_is_bounded_and_the_least_important_go_first(spool: EventSpool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.event_memory, "_MOST", 100)
-    monkeypatch.setattr(daemon.event_memory, "_DROPPED_TOGETHER", 10)
+    monkeypatch.setattr(daemon.outbox.memory, "_MOST", 100)
+    monkeypatch.setattr(daemon.outbox.memory, "_DROPPED_TOGETHER", 10)
     Failing(monkeypatch)
     important = put(spool, 60, priority=1)
     put(spool, 400)
@@ -367,7 +367,7 @@ def test_memory_is_bounded_and_the_least_important_go_first(spool: EventSpool, m
 def test_a_commit_that_hangs_does_not_keep_events_from_being_sent(
     spool: EventSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.event_spool, "_STALLED_S", 0.1)
+    monkeypatch.setattr(daemon.outbox.spool, "_STALLED_S", 0.1)
     hang, write = threading.Event(), EventStore.write
 
     def slow(store: EventStore, *what: Any, **at: Any) -> Any:

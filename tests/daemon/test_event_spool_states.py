@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-import daemon.topic_gate
-from daemon.event_disk import DiskOptions
-from daemon.event_spool import EventSpool
-from daemon.event_sqlite import DiskError
-from daemon.event_store import EventStore
-from daemon.mqtt_message import Message
+import daemon.outbox.topic_gate
+from daemon.outbox.disk import DiskOptions
+from daemon.outbox.message import Message
+from daemon.outbox.spool import EventSpool
+from daemon.outbox.sqlite import DiskError
+from daemon.outbox.store import EventStore
 from tests.parts.events import crash_image, event
 
 _TOPICS = st.sampled_from(["a", "b", "c"])
@@ -30,7 +30,7 @@ class Spool(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(daemon.topic_gate, "_FIRST_PAUSE_S", 0.0)  # a refused event is tried again at once
+        self.patch.setattr(daemon.outbox.topic_gate, "_FIRST_PAUSE_S", 0.0)  # a refused event is tried again at once
         self.base = Path(tempfile.mkdtemp())
         self.lives = 0
         self.full = False

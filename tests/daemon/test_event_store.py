@@ -11,10 +11,10 @@ from typing import Iterator, List, Union
 
 import pytest
 
-from daemon.event_rows import read_mark, read_row, to_row
-from daemon.event_sqlite import DamagedStore
-from daemon.event_store import EventReader, EventStore
-from daemon.mqtt_message import Message
+from daemon.outbox.message import Message
+from daemon.outbox.rows import read_mark, read_row, to_row
+from daemon.outbox.sqlite import DamagedStore
+from daemon.outbox.store import EventReader, EventStore
 from tests.parts.events import event
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMMITTER = """
 import sys
 from pathlib import Path
-from daemon.event_store import EventStore
+from daemon.outbox.store import EventStore
 from tests.parts.events import event
 
 store = EventStore(Path(sys.argv[1]), 100_000, 64 << 20)

@@ -16,8 +16,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from daemon.event_disk import DiskOptions
-from daemon.event_spool import EventSpool
+from daemon.outbox.disk import DiskOptions
+from daemon.outbox.spool import EventSpool
 from daemon.topics import Topics
 from tests.parts.broker import Broker, Collector, collect, running_broker
 from tests.parts.events import event
@@ -31,8 +31,8 @@ PERSISTENT = "persistence true\npersistence_location {folder}/\n"
 CHILD = """
 import sys, threading, time
 from pathlib import Path
-from daemon.event_disk import DiskOptions
-from daemon.event_spool import EventSpool
+from daemon.outbox.disk import DiskOptions
+from daemon.outbox.spool import EventSpool
 from daemon.outbox import Outbox
 from daemon.publisher import BrokerOptions, Publisher
 from daemon.topics import Topics

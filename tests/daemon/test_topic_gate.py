@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.topic_gate import TopicGate
+from daemon.outbox.topic_gate import TopicGate
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import List
 
-from daemon.event_spool import EventSpool
-from daemon.mqtt_message import Message
+from daemon.outbox.message import Message
+from daemon.outbox.spool import EventSpool
 
 __all__ = ["crash_image", "drain", "event", "seqs"]
 

@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterator, List, Optional
 import pytest
 
 from daemon.broker import BrokerOptions, Inbox
-from daemon.event_spool import EventSpool
 from daemon.outbox import Message, Outbox
+from daemon.outbox.spool import EventSpool
 from daemon.publisher import Publisher
 from daemon.topics import Topics
 

@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from typing import Deque, Dict, List, Optional
 
-from .event_spool import EventSpool
-from .mqtt_message import Message
+from .message import Message
+from .spool import EventSpool
 
 __all__ = ["Message", "Outbox"]
 
@@ -17,7 +17,7 @@ class Outbox:
     """Messages that wait to be published; any thread puts, one takes.
 
     Of a state only the newest waits. Of streams at most *capacity* messages wait; when it is full the
-    oldest is dropped and counted. Each event counts: :class:`daemon.event_spool.EventSpool` keeps them.
+    oldest is dropped and counted. Each event counts: :class:`daemon.outbox.spool.EventSpool` keeps them.
 
     An outbox can be waited for together with sockets (select, poll): it is readable while it holds a state or a
     message of a stream, and from when an event was stored until the next take().
@@ -60,7 +60,7 @@ class Outbox:
     def take(self, limit: int, events: int = 0, heard_at: float = 0.0) -> List[Message]:
         """Up to *limit* messages, states first, streams from the oldest on; then up to *events* events.
 
-        :param heard_at: of the connection that they are for, see :meth:`daemon.event_spool.EventSpool.take`.
+        :param heard_at: of the connection that they are for, see :meth:`daemon.outbox.spool.EventSpool.take`.
         """
         with self._lock:
             taken = [self._states.pop(topic) for topic in list(self._states)[:limit]]

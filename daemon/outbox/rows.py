@@ -6,7 +6,7 @@ import struct
 import zlib
 from typing import Any, Optional, Sequence, Tuple
 
-from .mqtt_message import Message
+from .message import Message
 
 __all__ = ["COLUMNS", "Row", "mark_row", "read_mark", "read_row", "to_row"]
 

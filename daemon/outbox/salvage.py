@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Generator, Iterator, List, Tuple
 
-from .event_sqlite import DamagedStore, DiskError
-from .event_store import EventReader, EventStore
-from .mqtt_message import Message
+from .message import Message
+from .sqlite import DamagedStore, DiskError
+from .store import EventReader, EventStore
 
 __all__ = ["renew"]
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Collection, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .event_rows import COLUMNS, mark_row, read_mark, read_row, to_row
-from .event_sqlite import connect, translated
-from .mqtt_message import Message
+from .message import Message
+from .rows import COLUMNS, mark_row, read_mark, read_row, to_row
+from .sqlite import connect, translated
 
 __all__ = ["EventReader", "EventStore", "Written"]
 
@@ -48,7 +48,7 @@ class Written(NamedTuple):
 
 
 class EventStore:
-    """The events, to be written; one thread at a time. Every method may raise the errors of :mod:`daemon.event_sqlite`.
+    """The events, to be written; one thread at a time. Methods may raise the errors of :mod:`daemon.outbox.sqlite`.
 
     :param max_bytes: what the events may fill; the file grows to that and stays so, and its log has a few megabytes.
     """

@@ -16,10 +16,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Callable, Iterable, List, Mapping, Optional, Set
 
-from .event_disk import DiskOptions, EventDisk
-from .event_memory import EventMemory
-from .event_receipts import Receipts
-from .mqtt_message import Message
+from .disk import DiskOptions, EventDisk
+from .memory import EventMemory
+from .message import Message
+from .receipts import Receipts
 from .topic_gate import TopicGate
 
 __all__ = ["EventSpool", "SpoolStats"]

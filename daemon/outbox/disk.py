@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Collection, List, Optional, Sequence, Tuple
 
-from .event_salvage import renew
-from .event_sqlite import DamagedStore, DiskError
-from .event_store import EventReader, EventStore, Written
-from .mqtt_message import Message
+from .message import Message
+from .rows import mark_row, read_mark
+from .salvage import renew
+from .sqlite import DamagedStore, DiskError
+from .store import EventReader, EventStore, Written
 
 __all__ = ["DiskOptions", "EventDisk"]
 
@@ -45,6 +46,9 @@ class EventDisk:
     def __init__(self, options: DiskOptions) -> None:
         self._options = options
         self._path = options.folder / "events.db"
+        #: The highest number once more: a log that is damaged has lost its newest events without a trace, and their
+        #: numbers must not be given again, else nobody would see that they are missing.
+        self._newest_file = options.folder / "newest"
         self._lock_file: Optional[IO[bytes]] = None
         self._store: Optional[EventStore] = None
         self._reader: Optional[EventReader] = None
@@ -96,6 +100,8 @@ class EventDisk:
             if not self._path.exists():
                 raise DamagedStore("somebody removed it")
             written.append(store.write(events, delete, bad, spare, now_ms=self._now_ms()))
+            if events:
+                self._note(events[-1].seq)
 
         return written[-1] if self._attempt(write) else None
 
@@ -160,7 +166,19 @@ class EventDisk:
         return True
 
     def _see_what_is_there(self) -> None:
-        self.high_water = self._opened().high_water
+        self.high_water = max(self._opened().high_water, self._noted())
+
+    def _note(self, seq: int) -> None:
+        """In place, which needs no room on a full disk. Not synced: after a power failure the database knows."""
+        with suppress(OSError), self._newest_file.open("r+b" if self._newest_file.exists() else "wb") as file:
+            file.write(b"%020d %010d\n" % mark_row(seq))
+
+    def _noted(self) -> int:
+        """0: it can't be known."""
+        try:
+            return read_mark([int(word) for word in self._newest_file.read_bytes()[:100].split()])
+        except (OSError, ValueError, IndexError):
+            return 0
 
     def _opened(self) -> EventStore:
         if self._store is None:
@@ -202,7 +220,7 @@ class EventDisk:
         """
         with self._reading:
             self._close_reader()
-            known = 0 if self._store is None else self._store.high_water
+            known = max(self._noted(), 0 if self._store is None else self._store.high_water)
             self._close_store()
             self._lock()
             options = self._options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Callable, Dict, Iterable, Iterator, List
 
-from .mqtt_message import Message
+from .message import Message
 
 __all__ = ["EventMemory"]
 
