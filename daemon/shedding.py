@@ -37,7 +37,7 @@ class Ladder:
         self.level = 0
         self._calm_s = _CALM_S
         self._came_back = False
-        self._wait_until = self._high_since = -math.inf
+        self._wait_until = -math.inf
         self._low_since = self._last_since = math.inf
 
     def step(self, usage: Usage, rungs: int, now: float) -> bool:
