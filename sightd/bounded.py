@@ -6,10 +6,11 @@ Every function raises ValueError with a reason that can stand in a message; who 
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Dict, Iterable, Type, TypeVar
+from typing import Any, Dict, Iterable, Type, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 __all__ = ["decode_json", "read_arrays", "read_bounded"]
 
 _T = TypeVar("_T")
+
+#: msgspec crashes where two threads learn of a type at the same time (0.18 to 0.22).
+_learning = threading.Lock()
+_decoders: Dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
@@ -42,11 +47,19 @@ def decode_json(content: bytes, kind: Type[_T]) -> _T:
         is not of that kind.
     """
     try:
-        return msgspec.json.decode(content, type=kind)
+        found: _T = _decoder(kind).decode(content)
+        return found
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except msgspec.MsgspecError as error:  # of 0.18, the last for Python 3.8, it is no ValueError
         raise ValueError(str(error)) from error
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    with _learning:
+        if kind not in _decoders:
+            _decoders[kind] = msgspec.json.Decoder(kind)
+        return _decoders[kind]
 
 
 def read_arrays(path: Path, names: Iterable[str], max_bytes: int) -> Dict[str, NDArray[np.generic]]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, List
@@ -50,6 +52,33 @@ def test_whatever_comes_is_finite_json_or_a_value_error(content: bytes) -> None:
         return
     if isinstance(found, float):
         assert math.isfinite(found)
+
+
+def test_threads_may_be_the_first_to_read_a_kind_together() -> None:
+    """What msgspec does not survive is that two threads learn of a type at the same time."""
+    program = """
+import sys, threading
+from dataclasses import make_dataclass
+from sightd.bounded import decode_json
+
+sys.setswitchinterval(1e-6)
+for number in range(200):
+    inner = make_dataclass("Inner", [(f"i{index}", "int", index) for index in range(20)])
+    kind = make_dataclass("Outer", [(f"o{index}", inner) for index in range(3)])
+    together = threading.Barrier(4)
+
+    def read():
+        together.wait()
+        decode_json(b'{"o0": {}, "o1": {}, "o2": {"i19": 1}}', kind)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
