@@ -16,6 +16,7 @@ __all__ = [
     "KEY_FRAME_S",
     "READ_TIMEOUT_S",
     "STALE_S",
+    "STALLED_S",
     "check_reachable",
     "credentials",
     "settle",
@@ -29,9 +30,11 @@ FIRST_PICTURE_S = 4.0
 KEY_FRAME_S = 10.0
 #: A picture that took longer to come is stale.
 STALE_S = 1.5
-#: A camera that sends nothing for so long hangs. A packet that TCP has to send four times comes 3.0 s late, which of
-#: a hundred lost ones a few have to where a tenth is lost.
-READ_TIMEOUT_S = 3.2
+#: A camera of which no picture comes for so long is frozen.
+STALLED_S = 3.2
+#: A connection over which nothing comes for so long is opened anew. Where a tenth of the packets is lost, TCP may have
+#: to send one six times, and the last time is 6.2 s later; before the next, 12.6 s, a new connection is there.
+READ_TIMEOUT_S = 8.0
 
 # A picture that comes faster was waiting in a buffer; at 60 frames a second the wait is 16 ms.
 _PILED_UP_S = 0.005
