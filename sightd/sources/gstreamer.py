@@ -14,7 +14,8 @@ from ..types import Image
 from .base import Source
 from .gst import Pipeline
 from .gst_library import PipelineError, has_element
-from .network import KEY_FRAME_S, READ_TIMEOUT_S, STALE_S, STALLED_S, check_reachable, settle, skip_stale
+from .live import LivePictures
+from .network import KEY_FRAME_S, READ_TIMEOUT_S, STALE_S, STALLED_S, check_reachable, settle
 from .pipelines import JETSON_ELEMENTS, PipelineText, explained
 
 __all__ = ["GStreamerSource", "has_jetson_decoder"]
@@ -38,10 +39,12 @@ class GStreamerSource(Source):
         self._address, self._text = address, text
         self._pipeline: Optional[Pipeline] = None
         self._stalled_s = STALLED_S
+        self._live = LivePictures()
 
     def open(self) -> None:
         self.close()
         check_reachable(self._address)
+        self._live = LivePictures()
         try:
             self._pipeline = Pipeline(self._text.text, self._text.sink)
             for secret in self._text.secrets:
@@ -63,7 +66,7 @@ class GStreamerSource(Source):
             if self._text.may_be_slow:
                 self._wait_for_the_next(3 * self._advance())
             else:
-                skip_stale(self._advance)
+                self._live.advance(self._advance)
         except SourceError as error:
             raise self._told(error) from None
         return True

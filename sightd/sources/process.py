@@ -17,9 +17,8 @@ __all__ = ["ProcessSource"]
 #: The sum of all that a source may take to open, two ways of reading a camera tried twice included. It ends sooner by
 #: itself, unless the library below hangs.
 _OPEN_S = 60.0
-#: How long a source may take to answer after its patience is over: two late pictures, one after the other, each within
-#: its connection's timeout.
-_HANGS_S = 2 * READ_TIMEOUT_S
+#: How long a source may take to answer after its patience is over; a stream's gives up sooner, unless it hangs.
+_HANGS_S = READ_TIMEOUT_S
 _CLOSE_S = 5.0
 _RETRIEVE_S = 5.0
 _MOST_PIXELS = 1 << 27

@@ -56,7 +56,7 @@ def test_a_camera_that_dies_or_hangs_is_noticed_and_comes_back(server: RtspServe
         time.sleep(0.3)
         server.pause()
         viewer.wait_for("frozen", 2 * network.READ_TIMEOUT_S)
-        assert re.search(r"stalled, no picture for [89]\.\d s", viewer.states[-1][1])
+        assert re.search(r"stalled, no picture for 1\d\.\d s", viewer.states[-1][1])
         server.resume()
         viewer.wait_for("online", 5)
         time.sleep(0.3)
