@@ -49,6 +49,7 @@ class Repeats:
         if self._pending is None or now_s - self._pending[1] < HOLDS_S:
             return ""
         line, self._pending = self._pending[0], None
+        line.withheld -= 1
         return _logged(line, now_s)
 
 

@@ -73,7 +73,8 @@ class GStreamerSource(Source):
 
     def _advance(self) -> float:
         began = time.monotonic()
-        if not self._opened().pull(max(self._stalled_s, READ_TIMEOUT_S)):
+        # What comes late from a pipeline of the user's can't be told from what it gives every few seconds.
+        if not self._opened().pull(self._stalled_s if self._text.may_be_slow else READ_TIMEOUT_S):
             raise StalledError(f"stalled, no picture for {time.monotonic() - began:.1f} s")
         return time.monotonic() - began
 

@@ -34,7 +34,7 @@ def test_what_holds_is_told_once() -> None:
     flap(repeats, 0, 100)
     assert repeats.said("online", 100.0) == ""
     assert repeats.held(109.0) == ""
-    assert repeats.held(110.0) == "online (49 times in the last 106 s)"
+    assert repeats.held(110.0) == "online (48 times in the last 106 s)"
     assert repeats.held(111.0) == ""
 
 
