@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Dict, List, Mapping, Optional
 
-from sightd.sources import ProcessSource, Source, WatchedSource, frames, source_for
+from sightd.sources import ProcessSource, WatchedSource, frames, source_for
 
 from .counters import Counters
 from .messages import CAMERA_DISABLED, CAMERA_FROZEN, CAMERA_OFFLINE, CAMERA_ONLINE
 from .outbox import Message, Outbox
 from .plan import CameraPlan
+from .repeats import Repeats
 from .slots import FrameSlots
 from .threads import StageThread, join_all
 from .topics import Topics
@@ -54,7 +56,7 @@ class Cameras:
                 self._replace(name, plan)
 
     def watch(self) -> None:
-        """Say of cameras whose threads are stuck in the library that reads them that they are frozen."""
+        """Say of cameras whose threads wait too long for a picture that they are frozen."""
         for member in self._members.values():
             member.camera.watch()
 
@@ -111,9 +113,11 @@ class _Camera:
         self._dismissed = threading.Event()
         self._saying = threading.Lock()
         self._said = "", ""
-        #: What may get stuck, while it is read in this process.
-        self._watched: Optional[WatchedSource] = None
-        self._is_stuck = False
+        self._published = ""
+        #: What :meth:`run` reads.
+        self._source: Optional[WatchedSource] = None
+        self._is_overdue = False
+        self._repeats = Repeats()
 
     def run(self, plan: CameraPlan) -> None:
         """Its frames go to its slot, its state to the counters and the status topic."""
@@ -127,16 +131,13 @@ class _Camera:
             codec=plan.codec,
             rotate=plan.rotate,
         )
-        if plan.decoding == "process":
-            source: Source = ProcessSource(self._name, make)
-        else:
-            source = self._watched = WatchedSource(make())
+        self._source = WatchedSource(ProcessSource(self._name, make) if plan.decoding == "process" else make())
         try:
-            self._read(source, plan)
+            self._read(self._source, plan)
         finally:
-            source.end()
+            self._source.end()
 
-    def _read(self, source: Source, plan: CameraPlan) -> None:
+    def _read(self, source: WatchedSource, plan: CameraPlan) -> None:
         for frame in frames(
             self._name,
             source,
@@ -154,26 +155,38 @@ class _Camera:
 
     def say(self, state: str, reason: str = "") -> None:
         """Publish *state* (a word of the status topic) unless dismissed; *reason*, free of secrets, goes to the log."""
-        self._said = state, reason
-        self._publish(state, reason)
-
-    def _publish(self, state: str, reason: str) -> None:
         with self._saying:
-            if self._dismissed.is_set():
-                return
-            self._counters.states[self._name] = state
-            self._counters.reasons[self._name] = "" if state == CAMERA_ONLINE.decode() else reason
-            self._outbox.put(Message(self._status_topic, state.encode(), retain=True))
-        extra = {"camera": self._name}
-        _log.info("camera %s is %s%s", self._name, state, f": {reason}" if reason else "", extra=extra)
+            self._said = state, reason
+            self._publish()
 
     def watch(self) -> None:
-        """Say that it is frozen for as long as its thread is stuck (main thread)."""
-        is_stuck = self._watched is not None and self._watched.is_stuck()
-        if is_stuck != self._is_stuck:
-            self._is_stuck = is_stuck
-            stuck = CAMERA_FROZEN.decode(), "the library that reads it does not return"
-            self._publish(*(stuck if is_stuck else self._said))
+        """Say that it is frozen for as long as its picture is overdue (main thread)."""
+        with self._saying:
+            if self._source is not None and self._source.is_overdue() != self._is_overdue:
+                self._is_overdue = not self._is_overdue
+                self._publish()
+            self._log(self._repeats.held(time.monotonic()))
+
+    def _publish(self) -> None:
+        """Say how it is; to be called by whom nobody else says anything meanwhile."""
+        frozen = CAMERA_FROZEN.decode()
+        state, reason = self._said
+        if self._is_overdue and self._source is not None:
+            state, reason = frozen, f"no picture for {self._source.patience_s():.1f} s"
+        if self._dismissed.is_set():
+            return
+        self._counters.states[self._name] = state
+        self._counters.reasons[self._name] = "" if state == CAMERA_ONLINE.decode() else reason
+        if state == self._published == frozen:
+            return  # when the wait is given up, for a reason that says as much
+        self._published = state
+        self._outbox.put(Message(self._status_topic, state.encode(), retain=True))
+        text = f"camera {self._name} is {state}" + (f": {reason}" if reason else "")
+        self._log(self._repeats.said(text, time.monotonic()))
+
+    def _log(self, line: str) -> None:
+        if line:
+            _log.info("%s", line, extra={"camera": self._name})
 
     def dismiss(self) -> None:
         """End :meth:`run`; when this returns, nothing more is said (any thread)."""

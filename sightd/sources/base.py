@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Optional
 
 from ..types import Image
+from .network import STALLED_S
 
 __all__ = ["Source"]
 
@@ -56,8 +57,8 @@ class Source(ABC):
         return time.monotonic()
 
     def patience_s(self) -> float:
-        """The longest that grab() may take now, in seconds; after longer the library below hangs."""
-        return 6.0
+        """How long grab() may wait now until the camera counts as frozen, in seconds; it waits on for its picture."""
+        return STALLED_S
 
     def cpu_s(self) -> float:
         """CPU time that decoding has taken so far, in seconds, for differences; the calling thread's."""

@@ -14,13 +14,11 @@ from ..types import Image
 from .base import Source
 from .gst import Pipeline
 from .gst_library import PipelineError, has_element
-from .network import KEY_FRAME_S, READ_TIMEOUT_S, STALE_S, check_reachable, settle, skip_stale
+from .live import LivePictures
+from .network import KEY_FRAME_S, READ_TIMEOUT_S, STALE_S, STALLED_S, check_reachable, settle
 from .pipelines import JETSON_ELEMENTS, PipelineText, explained
 
 __all__ = ["GStreamerSource", "has_jetson_decoder"]
-
-#: How much longer than what is waited for GStreamer may take to come back.
-_SLACK_S = 2.5
 
 _L4T = Path("/etc/nv_tegra_release")
 
@@ -40,11 +38,13 @@ class GStreamerSource(Source):
         """:param address: what errors name, as :func:`~sightd.settings.camera_url.shown` has it."""
         self._address, self._text = address, text
         self._pipeline: Optional[Pipeline] = None
-        self._waits_s = READ_TIMEOUT_S
+        self._stalled_s = STALLED_S
+        self._live = LivePictures()
 
     def open(self) -> None:
         self.close()
         check_reachable(self._address)
+        self._live = LivePictures()
         try:
             self._pipeline = Pipeline(self._text.text, self._text.sink)
             for secret in self._text.secrets:
@@ -66,15 +66,16 @@ class GStreamerSource(Source):
             if self._text.may_be_slow:
                 self._wait_for_the_next(3 * self._advance())
             else:
-                skip_stale(self._advance)
+                self._live.advance(self._advance)
         except SourceError as error:
             raise self._told(error) from None
         return True
 
     def _advance(self) -> float:
         began = time.monotonic()
-        if not self._opened().pull(self._waits_s):
-            raise StalledError(f"stalled, no picture for {self._waits_s:.1f} s")
+        # What comes late from a pipeline of the user's can't be told from what it gives every few seconds.
+        if not self._opened().pull(self._stalled_s if self._text.may_be_slow else READ_TIMEOUT_S):
+            raise StalledError(f"stalled, no picture for {time.monotonic() - began:.1f} s")
         return time.monotonic() - began
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
@@ -89,7 +90,7 @@ class GStreamerSource(Source):
             self._pipeline = None
 
     def patience_s(self) -> float:
-        return self._waits_s + _SLACK_S
+        return self._stalled_s
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
@@ -99,7 +100,7 @@ class GStreamerSource(Source):
     def _wait_for_the_next(self, seconds: float) -> None:
         """Set how long: a pipeline of the user's may be a camera that sends a picture every few seconds."""
         if self._text.may_be_slow:
-            self._waits_s = max(READ_TIMEOUT_S, min(seconds, KEY_FRAME_S))
+            self._stalled_s = max(STALLED_S, min(seconds, KEY_FRAME_S))
 
     def _told(self, error: SourceError) -> SourceError:
         # Redacted, and without the original as its cause: that may hold a password.

@@ -9,6 +9,7 @@ from typing import Deque, Optional, Tuple
 import numpy as np
 
 from ..types import Image
+from .network import STALLED_S
 
 __all__ = ["FROZEN_AFTER_S", "Health"]
 
@@ -46,6 +47,9 @@ class Health:
 
     def grabbed(self, now_s: float, *, damaged: bool) -> None:
         """A picture came."""
+        if self._pictures and now_s - self._pictures[-1][0] > STALLED_S:  # it was frozen: that is no rate
+            self._pictures.clear()
+            self._began_s = now_s
         self._pictures.append((now_s, damaged))
         while self._pictures[0][0] < now_s - WINDOW_S:
             self._pictures.popleft()

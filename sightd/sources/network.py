@@ -1,4 +1,4 @@
-"""What cameras on the network share: whether one can be reached, and from when on its pictures are live and whole."""
+"""What cameras on the network share: whether one can be reached, and from when on its pictures are whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import Callable, Tuple
 from urllib.parse import unquote, urlsplit
 
-from ..errors import SourceError, StalledError
+from ..errors import SourceError
 from ..redact import redact
 
 __all__ = [
@@ -16,10 +16,10 @@ __all__ = [
     "KEY_FRAME_S",
     "READ_TIMEOUT_S",
     "STALE_S",
+    "STALLED_S",
     "check_reachable",
     "credentials",
     "settle",
-    "skip_stale",
 ]
 
 CONNECT_TIMEOUT_S = 2.0
@@ -29,9 +29,11 @@ FIRST_PICTURE_S = 4.0
 KEY_FRAME_S = 10.0
 #: A picture that took longer to come is stale.
 STALE_S = 1.5
-#: A camera that sends nothing for so long hangs. A packet that TCP has to send four times comes 3.0 s late, which of
-#: a hundred lost ones a few have to where a tenth is lost.
-READ_TIMEOUT_S = 3.2
+#: A camera of which no picture comes for so long is frozen.
+STALLED_S = 3.2
+#: A connection over which nothing comes for so long is opened anew. Where a tenth of the packets is lost, so is a tenth
+#: of what TCP sends again, each time after twice as long: after 6.2 s for the fifth time, after 12.6 s for the sixth.
+READ_TIMEOUT_S = 13.0
 
 # A picture that comes faster was waiting in a buffer; at 60 frames a second the wait is 16 ms.
 _PILED_UP_S = 0.005
@@ -59,22 +61,6 @@ def settle(grab: Callable[[], bool], is_whole: Callable[[], bool]) -> bool:
         if grabbed and time.monotonic() - started > _PILED_UP_S:
             break
     return seen
-
-
-def skip_stale(advance: Callable[[], float]) -> None:
-    """Advance to a picture that is live: one that took long to come is as old as that, and so are those behind it.
-
-    :param advance: takes the next picture, and says how many seconds it was waited for.
-    :raises StalledError: none is live within READ_TIMEOUT_S.
-    """
-    began = time.monotonic()
-    waited_s, is_late = advance(), False
-    while waited_s > STALE_S or (is_late and waited_s < _PILED_UP_S):
-        is_late = True
-        stalled_s = time.monotonic() - began
-        if stalled_s >= READ_TIMEOUT_S:
-            raise StalledError(f"stalled, no picture for {stalled_s:.1f} s")
-        waited_s = advance()
 
 
 def check_reachable(url: str) -> None:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Tuple
 
 from ..settings.device_url import CsiCamera
-from .network import READ_TIMEOUT_S, credentials
+from .network import STALLED_S, credentials
 
 __all__ = ["JETSON_ELEMENTS", "PipelineText", "csi_pipeline", "explained", "rtsp_pipeline", "user_pipeline"]
 
@@ -18,7 +18,7 @@ JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
 _SINK = "sightd"
 #: The newest picture only, at once: an old one is of no use to a detector.
 _APPSINK = f"appsink name={_SINK} max-buffers=1 drop=true sync=false"
-_TIMEOUT_US = round(1e6 * READ_TIMEOUT_S)
+_TIMEOUT_US = round(1e6 * STALLED_S)
 #: How long packets may be put in order; over TCP they are, but some cameras leave gaps that have to be waited out.
 _LATENCY_MS = 100
 

@@ -10,6 +10,7 @@ from ..types import Image
 from .base import Source
 from .decoder_process import DecoderProcess
 from .decoder_wire import Answer
+from .network import READ_TIMEOUT_S
 from .shared_pictures import SharedPictures, Slot
 
 __all__ = ["ProcessSource"]
@@ -17,8 +18,8 @@ __all__ = ["ProcessSource"]
 #: The sum of all that a source may take to open, two ways of reading a camera tried twice included. It ends sooner by
 #: itself, unless the library below hangs.
 _OPEN_S = 60.0
-#: How much longer than a source says itself it may take to answer.
-_MARGIN_S = 0.5
+#: How long a source may take to answer after its patience is over; a stream's gives up sooner, unless it hangs.
+_HANGS_S = READ_TIMEOUT_S
 _CLOSE_S = 5.0
 _RETRIEVE_S = 5.0
 _MOST_PIXELS = 1 << 27
@@ -54,7 +55,7 @@ class ProcessSource(Source):
         self._patience_s = answer.patience_s
 
     def grab(self) -> bool:
-        answer = self._ask({"do": "grab"}, self.patience_s())
+        answer = self._ask({"do": "grab"}, self._patience_s + _HANGS_S)
         self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
         self._is_damaged = answer.damaged
         return answer.grabbed
@@ -85,7 +86,7 @@ class ProcessSource(Source):
         return self._clock_s
 
     def patience_s(self) -> float:
-        return self._patience_s + _MARGIN_S
+        return self._patience_s
 
     def cpu_s(self) -> float:
         return self._cpu_before_s + (0.0 if self._process is None else self._process.cpu_s)

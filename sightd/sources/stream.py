@@ -12,7 +12,8 @@ from ..errors import SourceError, StalledError
 from ..redact import redact
 from ..types import Image
 from .base import Source
-from .network import FIRST_PICTURE_S, READ_TIMEOUT_S, check_reachable, settle, skip_stale
+from .live import LivePictures
+from .network import FIRST_PICTURE_S, READ_TIMEOUT_S, check_reachable, settle
 from .opencv import OPEN_TIMEOUT_MS, VERSION, open_capture, picture
 
 __all__ = ["StreamSource"]
@@ -38,10 +39,12 @@ class StreamSource(Source):
         self._url = url
         self._capture: Optional[cv2.VideoCapture] = None
         self._stuck = _Stuck()
+        self._live = LivePictures()
 
     def open(self) -> None:
         self.close()
         check_reachable(self._url)
+        self._live = LivePictures()
         started = time.monotonic()
         try:
             self._capture = open_capture(self._url, "there is no video: check the path, the user and the password")
@@ -56,7 +59,7 @@ class StreamSource(Source):
 
     def grab(self) -> bool:
         try:
-            skip_stale(self._advance)
+            self._live.advance(self._advance)
         except StalledError as error:
             raise StalledError(f"{redact(self._url)}: {error}") from None
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 import time
 from typing import Callable, List, Optional
@@ -106,7 +108,7 @@ class Stuck(Source):
         return 0.1
 
 
-def test_a_camera_whose_thread_is_stuck_in_its_library_is_frozen_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_whose_picture_does_not_come_is_frozen_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, may_start, counters = threading.Event(), threading.Event(), Counters()
     monkeypatch.setattr(module, "source_for", lambda *_, **__: Stuck(answer))
     may_start.set()
@@ -121,9 +123,44 @@ def test_a_camera_whose_thread_is_stuck_in_its_library_is_frozen_for_as_long(mon
     wait_until(lambda: is_said("online"))
     assert counters.reasons["a"] == ""
     wait_until(lambda: is_said("frozen"))
-    assert "does not return" in counters.reasons["a"]
+    assert counters.reasons["a"] == "no picture for 0.1 s"
     answer.set()
     wait_until(lambda: is_said("online"))
     running.dismiss()
     running.join(10)
     outbox.close()
+
+
+class Breaking(Stuck):
+    """Gives one picture, then is lost, every time."""
+
+    def __init__(self) -> None:
+        super().__init__(threading.Event())
+
+    def open(self) -> None:
+        self._grabbed = 0
+
+    def grab(self) -> bool:
+        self._grabbed += 1
+        if self._grabbed > 1:
+            raise SourceError("lost")
+        return True
+
+
+def test_a_camera_that_comes_and_goes_fills_no_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("FIRST_RETRY_S", "LAST_RETRY_S"):
+        monkeypatch.setattr(sys.modules["sightd.sources.frames"], name, 0.01)
+    monkeypatch.setattr(module, "source_for", lambda *_, **__: Breaking())
+    may_start, counters, outbox = threading.Event(), Counters(), Outbox()
+    may_start.set()
+    running = Cameras(FrameSlots(), outbox, Topics("sightd/box"), counters, may_start, pytest.fail)
+    running.apply({"a": CameraPlan("", decoding="thread")})
+    wait_until(lambda: counters.received["a"] >= 20)
+    running.dismiss()
+    running.join(10)
+    outbox.close()
+    assert caplog.text.count("camera a is offline: lost") == 3
+    assert caplog.text.count("camera a is online") == 3

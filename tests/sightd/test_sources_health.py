@@ -117,6 +117,13 @@ class TestSlow:
         camera.send(FORGETS_IN_S * 3, 2)
         assert camera.states == ["online", "slow", "online"]
 
+    def test_is_not_told_of_a_camera_that_was_frozen_over_a_connection_that_stands(self) -> None:
+        camera = Camera()
+        camera.send(20, 20)
+        camera.now_s += 4
+        camera.send(20, 20)
+        assert camera.states == ["online"]
+
     def test_is_told_after_a_reconnection_too(self) -> None:
         camera = Camera()
         camera.send(20, 20)

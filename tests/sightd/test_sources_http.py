@@ -8,7 +8,7 @@ from typing import List
 import pytest
 
 from sightd.errors import SourceError
-from sightd.sources import Source, source_for
+from sightd.sources import Source, live, opencv, source_for, stream
 from tests.parts.clips import read_number
 from tests.parts.mjpeg import mjpeg_camera
 
@@ -54,7 +54,9 @@ def test_one_that_ends_is_lost_and_can_be_opened_again() -> None:
         source.close()
 
 
-def test_one_that_falls_silent_is_noticed() -> None:
+def test_one_that_falls_silent_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (live, opencv, stream):
+        monkeypatch.setattr(module, "READ_TIMEOUT_S", 3.0)
     with mjpeg_camera(fps=25, stops_after=20, hangs=True) as url:
         source = source_for(url)
         source.open()

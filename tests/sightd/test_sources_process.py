@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from sightd.errors import SourceError, StalledError
-from sightd.sources import ProcessSource, Source, frames, source_for
+from sightd.sources import ProcessSource, Source, frames, process, source_for
 from sightd.sources import decoder_process as module
 from sightd.sources.decoder_wire import pair, send
 from sightd.sources.shared_pictures import MOST_SLOTS
@@ -175,7 +175,8 @@ class TestContainment:
         assert states[1] == "offline: the decoder process crashed (SIGSEGV); it is started anew"
         assert [state.partition(":")[0] for state in states] == ["online", "offline", "online"]
 
-    def test_a_process_that_hangs_is_ended(self) -> None:
+    def test_a_process_that_hangs_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(process, "_HANGS_S", 0.5)
         with in_process(partial(Bad, "hang")) as source:
             source.open()
             pid = pid_of(source)
@@ -186,7 +187,8 @@ class TestContainment:
             assert source.grab()
             assert pid_of(source) != pid
 
-    def test_one_that_is_stopped_is_ended_too(self) -> None:
+    def test_one_that_is_stopped_is_ended_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(process, "_HANGS_S", 0.5)
         with in_process(Bad) as source:
             source.open()
             os.kill(pid_of(source), signal.SIGSTOP)

@@ -43,7 +43,7 @@ def decoder(request: pytest.FixtureRequest) -> str:
 LOST = {"ffmpeg": "lost the connection", "gstreamer": "server closed the connection|has ended|Could not r"}
 
 
-def test_a_camera_that_dies_or_hangs_is_noticed_and_comes_back(server: RtspServer, decoder: str) -> None:
+def test_a_camera_that_dies_is_noticed_and_comes_back(server: RtspServer, decoder: str) -> None:
     with Viewer(source_for(server.url(), decoder=decoder)) as viewer:
         viewer.wait_for("online", 5)
         time.sleep(0.3)
@@ -54,13 +54,23 @@ def test_a_camera_that_dies_or_hangs_is_noticed_and_comes_back(server: RtspServe
         server.start()
         viewer.wait_for("online", 5)
         time.sleep(0.3)
+    assert [state for state, _ in viewer.states] == ["online", "offline", "online"]
+    assert max(viewer.ages_s) < 1.0, "a stale picture was taken for a live one"
+    assert viewer.seqs == list(range(len(viewer.seqs)))
+
+
+@pytest.mark.slow
+def test_a_camera_that_hangs_is_opened_anew_until_it_comes_back(server: RtspServer, decoder: str) -> None:
+    with Viewer(source_for(server.url(), decoder=decoder)) as viewer:
+        viewer.wait_for("online", 5)
+        time.sleep(0.3)
         server.pause()
         viewer.wait_for("frozen", 2 * network.READ_TIMEOUT_S)
-        assert re.search(r"stalled, no picture for [1-4]\.\d s", viewer.states[-1][1])
+        assert re.search(r"stalled, no picture for 1\d\.\d s", viewer.states[-1][1])
         server.resume()
         viewer.wait_for("online", 5)
         time.sleep(0.3)
-    assert [state for state, _ in viewer.states] == ["online", "offline", "online", "frozen", "online"]
+    assert [state for state, _ in viewer.states] == ["online", "frozen", "online"]
     assert max(viewer.ages_s) < 1.0, "a stale picture was taken for a live one"
     assert viewer.seqs == list(range(len(viewer.seqs)))
 
