@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
@@ -110,9 +111,10 @@ def _measure(camera: CameraSettings) -> Tuple[Tuple[int, int], float]:
 
     :raises SourceError: nothing can be read.
     """
-    from sightd.sources import camera_source  # OpenCV may be what is broken here
+    from sightd.sources import ProcessSource, camera_source  # OpenCV may be what is broken here
 
-    source = camera_source(camera.model_copy(update={"loop": True, "pace": "live"}))
+    camera.address()  # a password that can't be read is no fault of the camera's
+    source = ProcessSource("doctor", partial(camera_source, camera.model_copy(update={"loop": True, "pace": "live"})))
     try:
         source.open()
         source.grab()
@@ -123,7 +125,7 @@ def _measure(camera: CameraSettings) -> Tuple[Tuple[int, int], float]:
             count += 1
         return (width, height), count / max(time.monotonic() - started, 1e-3)
     finally:
-        source.close()
+        source.end()
 
 
 def _kind(camera: CameraSettings) -> str:

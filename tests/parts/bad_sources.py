@@ -13,11 +13,12 @@ from typing import Optional
 import numpy as np
 
 from sightd.errors import SourceError, StalledError
+from sightd.settings import CameraSettings
 from sightd.sources import Source
 from sightd.types import Image
 from tests.parts.clips import numbered_picture
 
-__all__ = ["Bad", "write_crashing_clip"]
+__all__ = ["Bad", "crashing", "write_crashing_clip"]
 
 
 class Bad(Source):
@@ -67,6 +68,11 @@ class Bad(Source):
 
     def patience_s(self) -> float:
         return 1.5
+
+
+def crashing(camera: CameraSettings) -> Source:
+    """What reads *camera* is killed by its first picture."""
+    return Bad("crash", 0)
 
 
 def write_crashing_clip(path: Path) -> Path:
