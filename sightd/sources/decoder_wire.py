@@ -33,7 +33,8 @@ class Answer(msgspec.Struct, frozen=True):
     #: To open and grab, as :class:`.base.Source` has them.
     live: bool = False
     is_camera: bool = False
-    patience_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    #: A folder may show a picture a day; poll(2) takes no more than 24 days.
+    patience_s: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     grabbed: bool = False
     clock_s: float = 0.0
     damaged: bool = False

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator, List, Sequence
 
+import cv2
 import numpy as np
 import pytest
 
@@ -25,7 +26,7 @@ from sightd.sources import decoder_process as module
 from sightd.sources.decoder_wire import pair, send
 from sightd.sources.shared_pictures import MOST_SLOTS
 from tests.parts.bad_sources import Bad, write_crashing_clip
-from tests.parts.clips import read_number, write_clip
+from tests.parts.clips import numbered_picture, read_number, write_clip
 
 PASSWORD = "hunter2"
 GOOD_ANSWER = b'{"cpu_s": 0, "logs": [], "live": true, "is_camera": false, "patience_s": 3.5}'
@@ -207,6 +208,13 @@ class TestContainment:
             assert type(told.value) is kind
             assert PASSWORD not in str(told.value)
             source.open()
+
+    def test_one_that_shows_a_picture_a_day_is_in_order(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "1.png"), numbered_picture(1, 320, 240))
+        with in_process(partial(source_for, str(tmp_path), picture_fps=1 / 86400)) as source:
+            source.open()
+            assert source.grab(), "the first at once"
+            assert source.patience_s() > 86400
 
     @pytest.mark.parametrize(
         "wild",
