@@ -17,7 +17,7 @@ from typing import Any, Dict, Optional, Sequence
 from ..bounded import decode_json
 from ..errors import SourceError, StalledError
 from ..redact import redact
-from .decoder_wire import pair, receive, send
+from .decoder_wire import Answer, pair, receive, send
 
 __all__ = ["DecoderProcess"]
 
@@ -52,19 +52,19 @@ class DecoderProcess:
         self.cpu_s = 0.0
         with suppress(OSError):  # it is gone: that is the answer
             send(self._connection, recipe)
-        self._pid = int(self._answer(_START_S)["pid"])
+        self._pid = self._answer(_START_S).pid
 
-    def ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Dict[str, Any]:
+    def ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Answer:
         """Its answer.
 
         :raises StalledError: it said so; or it did not answer in time and was ended.
-        :raises SourceError: it said so; or it has crashed, and is not alive any more.
+        :raises SourceError: it said so; or it has crashed, or answered nonsense, and is not alive any more.
         """
         with suppress(OSError):
             send(self._connection, json.dumps(request).encode(), fds)
         answer = self._answer(deadline_s)
-        if "error" in answer:
-            raise (StalledError if answer.get("stalled") else SourceError)(redact(str(answer["error"])))
+        if answer.error is not None:
+            raise (StalledError if answer.stalled else SourceError)(_line(answer.error))
         return answer
 
     def end(self) -> None:
@@ -75,30 +75,32 @@ class DecoderProcess:
         self.is_alive = False
         self._connection.close()
 
-    def _answer(self, deadline_s: float) -> Dict[str, Any]:
+    def _answer(self, deadline_s: float) -> Answer:
         self._connection.settimeout(deadline_s)
         try:
-            answer = decode_json(receive(self._connection)[0], Dict[str, Any])
-            if "exit" in answer:
-                self.is_alive = False
-                raise SourceError(f"the decoder process {_ending(answer['exit'])}; it is started anew")
-            self.cpu_s = float(answer["cpu_s"])
-            self._repeat(answer["logs"])
+            answer = decode_json(receive(self._connection, most_fds=0)[0], Answer)
         except socket.timeout:
             self.end()
             raise StalledError(f"the decoder process did not answer for {deadline_s:.0f} s and was ended") from None
-        except (EOFError, OSError, ValueError, KeyError, TypeError):
+        except (EOFError, OSError):
             self.end()
             raise SourceError("the decoder process is gone; it is started anew") from None
-        finally:
-            if not self.is_alive:
-                self._connection.close()
+        except ValueError as error:
+            self.end()
+            raise SourceError(f"the decoder process answered nonsense ({error}); it is started anew") from None
+        if answer.exit is not None:
+            self.is_alive = False
+            self._connection.close()
+            raise SourceError(f"the decoder process {_ending(answer.exit)}; it is started anew")
+        self.cpu_s = answer.cpu_s
+        for name, level, text in answer.logs:
+            logging.getLogger(name).log(level, "%s", _line(text), extra={"camera": self._name})
         return answer
 
-    def _repeat(self, logs: Sequence[Sequence[Any]]) -> None:
-        for name, level, text in logs:
-            extra = {"camera": self._name}
-            logging.getLogger(str(name)).log(int(level), "%s", redact(str(text)), extra=extra)
+
+def _line(text: str) -> str:
+    """*text* without passwords, and as one line: what a camera says must not look like a line of ours."""
+    return " ".join(redact(text).split())
 
 
 def _ending(code: int) -> str:

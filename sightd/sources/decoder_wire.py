@@ -6,13 +6,37 @@ import array
 import contextlib
 import os
 import socket
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
-__all__ = ["pair", "receive", "send"]
+import msgspec
+from typing_extensions import Annotated
+
+__all__ = ["Answer", "pair", "receive", "send"]
 
 #: Longest message, in bytes. A camera's address and a few lines of log have room.
 MOST = 65536
 _MOST_FDS = 4
+
+
+class Answer(msgspec.Struct):
+    """What a decoder process says: what it was asked for, and nothing but that is believed to be of the right kind."""
+
+    pid: Annotated[int, msgspec.Meta(ge=0)] = 0
+    #: How it ended, as subprocess tells it; said for it by the server.
+    exit: Optional[Annotated[int, msgspec.Meta(ge=-255, le=255)]] = None
+    error: Optional[str] = None
+    stalled: bool = False
+    cpu_s: float = 0.0
+    #: Name of the logger, level and text of each line of its log.
+    logs: List[Tuple[str, Annotated[int, msgspec.Meta(ge=0, le=50)], str]] = []
+    live: bool = False
+    is_camera: bool = False
+    patience_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
+    grabbed: bool = False
+    clock_s: float = 0.0
+    damaged: bool = False
+    shape: Tuple[int, int, int] = (0, 0, 0)
+    stored: bool = False
 
 
 def pair() -> Tuple[socket.socket, socket.socket]:
@@ -29,13 +53,13 @@ def send(connection: socket.socket, data: bytes, fds: Sequence[int] = ()) -> Non
     connection.sendmsg([data], ancillary)
 
 
-def receive(connection: socket.socket) -> Tuple[bytes, List[int]]:
+def receive(connection: socket.socket, most_fds: int = _MOST_FDS) -> Tuple[bytes, List[int]]:
     """The next message, and the descriptors that came with it, which are the caller's to close.
 
-    :raises EOFError: the other end is closed.
+    :raises EOFError: the other end is closed, or it sent more than is wanted.
     :raises OSError: the socket's timeout is over.
     """
-    room = socket.CMSG_LEN(_MOST_FDS * array.array("i").itemsize)
+    room = socket.CMSG_LEN(most_fds * array.array("i").itemsize) if most_fds else 0
     try:
         data, ancillary, flags, _ = connection.recvmsg(MOST, room, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:  # it left something unread; what it said before comes now

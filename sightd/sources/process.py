@@ -9,6 +9,7 @@ from ..errors import SourceError
 from ..types import Image
 from .base import Source
 from .decoder_process import DecoderProcess
+from .decoder_wire import Answer
 from .shared_pictures import SharedPictures, Slot
 
 __all__ = ["ProcessSource"]
@@ -49,20 +50,19 @@ class ProcessSource(Source):
             self.end()
             self._process = DecoderProcess(self._name, self._recipe)
         answer = self._ask({"do": "open"}, _OPEN_S)
-        self.live, self.is_camera = bool(answer["live"]), bool(answer["is_camera"])
-        self._patience_s = float(answer["patience_s"])
+        self.live, self.is_camera, self._patience_s = answer.live, answer.is_camera, answer.patience_s
 
     def grab(self) -> bool:
         answer = self._ask({"do": "grab"}, self.patience_s())
-        self._clock_s, self._patience_s = float(answer["clock_s"]), float(answer["patience_s"])
-        self._is_damaged = bool(answer["damaged"])
-        return bool(answer["grabbed"])
+        self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
+        self._is_damaged = answer.damaged
+        return answer.grabbed
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
         slot = self._free_slot()
         answer = self._ask({"do": "retrieve", "slot": slot.number}, _RETRIEVE_S)
-        if not answer["stored"]:
-            self._pictures = SharedPictures(_shape(answer["shape"]))
+        if not answer.stored:
+            self._pictures = SharedPictures(_checked(answer.shape))
             slot = self._free_slot()
             self._ask({"do": "store", "slot": slot.number}, _RETRIEVE_S)
         return self._pictures.lent(slot)
@@ -92,7 +92,7 @@ class ProcessSource(Source):
     def is_damaged(self) -> bool:
         return self._is_damaged
 
-    def _ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Dict[str, Any]:
+    def _ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Answer:
         if self._process is None:
             raise SourceError(f"{self._name}: not open")
         return self._process.ask(request, deadline_s, fds)
@@ -113,9 +113,9 @@ class ProcessSource(Source):
         return slot
 
 
-def _shape(said: Any) -> Tuple[int, int, int]:
+def _checked(shape: Tuple[int, int, int]) -> Tuple[int, int, int]:
     """The size that the process says its picture has, which it may have read from a broken stream."""
-    height, width = int(said[0]), int(said[1])
-    if min(height, width) < 1 or height * width > _MOST_PIXELS or list(said[2:]) != [3]:
+    height, width, channels = shape
+    if min(height, width) < 1 or height * width > _MOST_PIXELS or channels != 3:
         raise SourceError(f"a picture of {width} x {height} pixels: what comes can't be right")
-    return height, width, 3
+    return shape
