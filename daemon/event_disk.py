@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Callable, Collection, List, Optional, Sequence, Tuple
+from typing import Callable, Collection, List, Optional, Sequence, Tuple
 
 from .event_salvage import readable, set_aside
 from .event_sqlite import DamagedStore, DiskError
@@ -45,7 +46,8 @@ class EventDisk:
     def __init__(self, options: DiskOptions) -> None:
         self._options = options
         self._path = options.folder / "events.db"
-        self._lock_file: Optional[IO[bytes]] = None
+        #: The folder, open and locked; -1: not yet.
+        self._lock_fd = -1
         self._store: Optional[EventStore] = None
         self._reader: Optional[EventReader] = None
         #: Held while one reads, and while the file is replaced: SQLite must not have it open then.
@@ -126,9 +128,9 @@ class EventDisk:
         """When both threads are done; idempotent."""
         self._close_reader()
         self._close_store()
-        lock_file, self._lock_file = self._lock_file, None
-        if lock_file is not None:
-            lock_file.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     def _now_ms(self) -> int:
         return int((self._wall_offset_s + time.monotonic()) * 1000)
@@ -165,14 +167,15 @@ class EventDisk:
 
     def _lock(self) -> None:
         """Two processes that send the same events would be worse than one that keeps them in memory."""
-        if self._lock_file is None:
-            file = (self._options.folder / "lock").open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.close()
-                raise DiskError("another sightd uses it: give each its own outbox.folder") from error
-            self._lock_file = file
+        if self._lock_fd >= 0:
+            return
+        folder = os.open(self._options.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(folder)
+            raise DiskError("another sightd uses it: give each its own outbox.folder") from error
+        self._lock_fd = folder
 
     def _give_way(self, error: Exception) -> None:
         says = error.strerror or str(error) if isinstance(error, OSError) else str(error)
