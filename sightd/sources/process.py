@@ -56,6 +56,8 @@ class ProcessSource(Source):
         answer = self._ask({"do": "grab"}, self.patience_s())
         self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
         self._is_damaged = answer.damaged
+        if self.is_camera and not answer.grabbed:  # else that would be the end of it
+            raise SourceError(f"{self._name}: its stream has ended")
         return answer.grabbed
 
     def retrieve(self, into: Optional[Image] = None) -> Image:

@@ -27,14 +27,13 @@ class Bad(Source):
     """Numbered pictures, and from the picture *after* on what *how* names; a new process begins anew.
 
     "crash": SIGSEGV in this process; "hang": grab() does not return; "stall", "lose": the errors; "bug": an exception
-    of another kind; "grow": pictures are larger from then on; "{...}": the process, taken over, says that by itself;
-    "fds": it hands over descriptors with it; "": nothing.
+    of another kind; "grow": pictures are larger from then on; "end": a camera says that there are no more; "{...}":
+    the process, taken over, says that by itself; "fds": it hands over descriptors with it; "": nothing.
     """
-
-    is_camera = False
 
     def __init__(self, how: str = "", after: int = 3, *, live: bool = False) -> None:
         self._how, self._after, self.live = how, after, live
+        self.is_camera = how == "end"
         self._grabbed = 0
 
     def open(self) -> None:
@@ -56,6 +55,8 @@ class Bad(Source):
             raise SourceError("rtsp://cam:hunter2@host/1: lost")
         elif self._how == "bug":
             raise ZeroDivisionError("rtsp://cam:hunter2@host/1")
+        elif self._how == "end":
+            return False
         elif self._how == "fds":
             _say(b'{"grabbed": true}', [0, 1, 2])
         elif self._how.startswith("{"):

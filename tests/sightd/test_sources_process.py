@@ -174,7 +174,12 @@ class TestContainment:
 
     @pytest.mark.parametrize(
         ("how", "kind", "says"),
-        [("stall", StalledError, "stalled"), ("lose", SourceError, "lost"), ("bug", SourceError, "ZeroDivisionError")],
+        [
+            ("end", SourceError, "has ended"),
+            ("stall", StalledError, "stalled"),
+            ("lose", SourceError, "lost"),
+            ("bug", SourceError, "ZeroDivisionError"),
+        ],
     )
     def test_what_the_source_says_is_said_without_passwords(self, how: str, kind: type, says: str) -> None:
         with in_process(partial(Bad, how, 0)) as source:
