@@ -181,8 +181,8 @@ class EventDisk:
         says = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         if says != self.trouble:
             _log.warning(
-                "events are kept in memory only, %s can't store them (%s): make room, or name another folder as "
-                "outbox.folder",
+                "events are kept in memory only, %s can't store them (%s): make room, mend its permissions, or name "
+                "another folder as outbox.folder",
                 self._options.folder,
                 says,
             )
