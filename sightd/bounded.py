@@ -31,13 +31,18 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     :raises OSError: it can't be read.
     :raises ValueError: it is larger than *max_bytes*.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:
         size = os.fstat(file.fileno()).st_size
         # Memory is reserved for as much as is asked for; a device, or a file that grows, has more than its size says.
         content = b"" if size > max_bytes else file.read(min(max(size, 1 << 20), max_bytes) + 1)
     if max(size, len(content)) > max_bytes:
         raise ValueError(f"larger than {max_bytes >> 20} MiB")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe under the name of a file is empty, instead of holding us up until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def decode_json(content: bytes, kind: Type[_T]) -> _T:

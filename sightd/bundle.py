@@ -303,8 +303,11 @@ def replace_durably(target: Path, content: bytes) -> None:
 
 def _engine_path(folder: Path, engine: EngineRecord) -> Path:
     path = folder / engine.file
-    if not engine.file or path.parent != folder or path.is_symlink():
-        raise BundleError(f"{folder}: the manifest names an engine file outside the bundle ({engine.file!r}); refused")
+    is_name = engine.file.isascii() and engine.file.isprintable() and 0 < len(engine.file) < 256
+    if not is_name or path.parent != folder or path.is_symlink():
+        raise BundleError(
+            f"{folder}: the manifest names an engine file outside the bundle ({engine.file[:99]!r}); refused"
+        )
     return path
 
 

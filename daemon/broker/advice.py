@@ -5,7 +5,7 @@ from __future__ import annotations
 from .limits import TOO_LARGE
 from .options import BrokerOptions
 
-__all__ = ["deaf", "denied", "ended", "refused", "silent", "unreachable"]
+__all__ = ["deaf", "denied", "ended", "refused", "silent", "stuck", "unreachable"]
 
 _ELSEWHERE = "to {reference!r}, which sightd does if it is among mqtt.host and mqtt.fallbacks, or mqtt.redirects is any"
 _REDIRECTS = {
@@ -124,6 +124,14 @@ def deaf(options: BrokerOptions, topic_filter: str, reason: str) -> str:
     return (
         f"{options} does not let us subscribe to {topic_filter} ({reason}): no command arrives; let this user read "
         "that in the broker's ACL, or set mqtt.commands: false"
+    )
+
+
+def stuck(options: BrokerOptions) -> str:
+    """The broker gave signs of life, but no receipts."""
+    return (
+        f"{options}: no receipt for {2 * options.keepalive_s} s, connecting anew: is the broker, or the network, "
+        "overloaded, or does somebody flood the topics of commands?"
     )
 
 

@@ -159,6 +159,8 @@ class Connection:
             return Ending(
                 cause, reason, advice.refused(options, reason, self._prefix, self._reference), self._reference
             )
+        if self._is_stuck() and not self._farewell:
+            return Ending(Cause.LOST, "", advice.stuck(options))
         sentence = advice.ended(options, self._farewell, self._prefix, self._reference)
         return Ending(Cause.LOST, self._farewell, sentence, self._reference)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Callable, Collection, List, Optional, Sequence, Tuple
+from typing import Callable, Collection, List, Optional, Sequence, Tuple
 
 from .message import Message
 from .rows import mark_row, read_mark
@@ -49,7 +50,8 @@ class EventDisk:
         #: The highest number once more: a log that is damaged has lost its newest events without a trace, and their
         #: numbers must not be given again, else nobody would see that they are missing.
         self._newest_file = options.folder / "newest"
-        self._lock_file: Optional[IO[bytes]] = None
+        #: The folder, open and locked; -1: not yet.
+        self._lock_fd = -1
         self._store: Optional[EventStore] = None
         self._reader: Optional[EventReader] = None
         #: Held while one reads, and while the file is replaced: SQLite must not have it open then.
@@ -138,9 +140,9 @@ class EventDisk:
         """When both threads are done; idempotent."""
         self._close_reader()
         self._close_store()
-        lock_file, self._lock_file = self._lock_file, None
-        if lock_file is not None:
-            lock_file.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     def _now_ms(self) -> int:
         return int((self._wall_offset_s + time.monotonic()) * 1000)
@@ -189,21 +191,22 @@ class EventDisk:
 
     def _lock(self) -> None:
         """Two processes that send the same events would be worse than one that keeps them in memory."""
-        if self._lock_file is None:
-            file = (self._options.folder / "lock").open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.close()
-                raise DiskError("another sightd uses it: give each its own outbox.folder") from error
-            self._lock_file = file
+        if self._lock_fd >= 0:
+            return
+        folder = os.open(self._options.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(folder)
+            raise DiskError("another sightd uses it: give each its own outbox.folder") from error
+        self._lock_fd = folder
 
     def _give_way(self, error: Exception) -> None:
         says = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         if says != self.trouble:
             _log.warning(
-                "events are kept in memory only, %s can't store them (%s): make room, or name another folder as "
-                "outbox.folder",
+                "events are kept in memory only, %s can't store them (%s): make room, mend its permissions, or name "
+                "another folder as outbox.folder",
                 self._options.folder,
                 says,
             )

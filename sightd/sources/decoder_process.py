@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 from ..bounded import decode_json
 from ..errors import SourceError, StalledError
@@ -58,13 +58,13 @@ class DecoderProcess:
         """Its answer.
 
         :raises StalledError: it said so; or it did not answer in time and was ended.
-        :raises SourceError: it said so; or it has crashed, and is not alive any more.
+        :raises SourceError: it said so; or it has crashed, or answered nonsense, and is not alive any more.
         """
         with suppress(OSError):
             send(self._connection, json.dumps(request).encode(), fds)
         answer = self._answer(deadline_s)
         if answer.error:
-            raise (StalledError if answer.stalled else SourceError)(redact(answer.error))
+            raise (StalledError if answer.stalled else SourceError)(_line(answer.error))
         return answer
 
     def end(self) -> None:
@@ -79,11 +79,6 @@ class DecoderProcess:
         self._connection.settimeout(deadline_s)
         try:
             answer = decode_json(receive(self._connection, most_fds=0)[0], Answer)
-            if answer.exit is not None:
-                self.is_alive = False
-                raise SourceError(f"the decoder process {_ending(answer.exit)}; it is started anew")
-            self.cpu_s = answer.cpu_s
-            self._repeat(answer.logs)
         except socket.timeout:
             self.end()
             raise StalledError(f"the decoder process did not answer for {deadline_s:.0f} s and was ended") from None
@@ -93,15 +88,19 @@ class DecoderProcess:
         except ValueError as error:
             self.end()
             raise SourceError(f"the decoder process has run wild ({error}) and was ended") from None
-        finally:
-            if not self.is_alive:
-                self._connection.close()
+        if answer.exit is not None:
+            self.is_alive = False
+            self._connection.close()
+            raise SourceError(f"the decoder process {_ending(answer.exit)}; it is started anew")
+        self.cpu_s = answer.cpu_s
+        for name, level, text in answer.logs:
+            logging.getLogger(name).log(level, "%s", _line(text), extra={"camera": self._name})
         return answer
 
-    def _repeat(self, logs: Sequence[Tuple[str, int, str]]) -> None:
-        for name, level, text in logs:
-            extra = {"camera": self._name}
-            logging.getLogger(name).log(level, "%s", redact(text), extra=extra)
+
+def _line(text: str) -> str:
+    """*text* without passwords, and as one line: what a camera says must not look like a line of ours."""
+    return " ".join(redact(text).split())
 
 
 def _ending(code: int) -> str:

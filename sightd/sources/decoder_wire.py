@@ -25,11 +25,11 @@ class Answer(msgspec.Struct, frozen=True):
     error: str = ""
     stalled: bool = False
     #: The server's word that the process has ended, and how.
-    exit: Optional[int] = None
-    pid: int = 0
+    exit: Optional[Annotated[int, msgspec.Meta(ge=-255, le=255)]] = None
+    pid: Annotated[int, msgspec.Meta(ge=0)] = 0
     cpu_s: float = 0.0
     #: Logger, level and text.
-    logs: List[Tuple[str, int, str]] = []
+    logs: List[Tuple[str, Annotated[int, msgspec.Meta(ge=0, le=50)], str]] = []
     #: To open and grab, as :class:`.base.Source` has them.
     live: bool = False
     is_camera: bool = False

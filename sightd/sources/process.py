@@ -58,13 +58,15 @@ class ProcessSource(Source):
         answer = self._ask({"do": "grab"}, self._patience_s + _HANGS_S)
         self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
         self._is_damaged = answer.damaged
+        if self.is_camera and not answer.grabbed:  # else that would be the end of it
+            raise SourceError(f"{self._name}: its stream has ended")
         return answer.grabbed
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
         slot = self._free_slot()
         answer = self._ask({"do": "retrieve", "slot": slot.number}, _RETRIEVE_S)
         if not answer.stored:
-            self._pictures = SharedPictures(_shape(answer.shape))
+            self._pictures = SharedPictures(_checked(answer.shape))
             slot = self._free_slot()
             self._ask({"do": "store", "slot": slot.number}, _RETRIEVE_S)
         return self._pictures.lent(slot)
@@ -118,9 +120,9 @@ class ProcessSource(Source):
         return slot
 
 
-def _shape(said: Sequence[int]) -> Tuple[int, int, int]:
+def _checked(shape: Tuple[int, int, int]) -> Tuple[int, int, int]:
     """The size that the process says its picture has, which it may have read from a broken stream."""
-    height, width = said[0], said[1]
-    if min(height, width) < 1 or height * width > _MOST_PIXELS or list(said[2:]) != [3]:
+    height, width, channels = shape
+    if min(height, width) < 1 or height * width > _MOST_PIXELS or channels != 3:
         raise SourceError(f"a picture of {width} x {height} pixels: what comes can't be right")
-    return height, width, 3
+    return shape

@@ -96,11 +96,12 @@ def test_a_broker_that_is_content_with_less_is_watched_as_closely() -> None:
         running.wait_until(lambda publisher: not publisher.connected, deadline_s=8)
 
 
-def test_a_broker_that_lives_but_gives_no_receipt_is_left() -> None:
+def test_a_broker_that_lives_but_gives_no_receipt_is_left(caplog: pytest.LogCaptureFixture) -> None:
     with scripted_broker(acknowledges=False) as broker, publishing(broker.port, keepalive_s=1) as running:
         running.wait_until(lambda publisher: publisher.connections == 2)
         broker.acknowledges = True
         broker.pay()
+    assert "no receipt for 2 s, connecting anew" in caplog.text
 
 
 @pytest.mark.parametrize("count", [0, 1, 119, 120, 121, 16_375, 16_376, 16_377, 2_097_150])

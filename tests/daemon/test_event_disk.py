@@ -274,6 +274,12 @@ def test_two_processes_never_share_a_folder(
     second.close()
 
 
+def test_nothing_that_somebody_put_there_keeps_it_from_starting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    os.mkfifo(tmp_path / "events.db")
+    assert EventDisk(DiskOptions(tmp_path)).trouble
+
+
 def test_a_folder_that_can_not_be_made_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     (tmp_path / "state").write_text("a file where the folder should be")

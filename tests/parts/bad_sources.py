@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import socket
 import struct
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
 from sightd.errors import SourceError, StalledError
 from sightd.settings import CameraSettings
 from sightd.sources import Source
+from sightd.sources.decoder_wire import send
 from sightd.types import Image
 from tests.parts.clips import numbered_picture
 
@@ -25,13 +28,13 @@ class Bad(Source):
     """Numbered pictures, and from the picture *after* on what *how* names; a new process begins anew.
 
     "crash": SIGSEGV in this process; "hang": grab() does not return; "stall", "lose": the errors; "bug": an exception
-    of another kind; "grow": pictures are larger from then on; "": nothing.
+    of another kind; "grow": pictures are larger from then on; "end": a camera says that there are no more; "{...}":
+    the process, taken over, says that by itself; "fds": it hands over descriptors with it; "": nothing.
     """
-
-    is_camera = False
 
     def __init__(self, how: str = "", after: int = 3, *, live: bool = False) -> None:
         self._how, self._after, self.live = how, after, live
+        self.is_camera = how == "end"
         self._grabbed = 0
 
     def open(self) -> None:
@@ -53,6 +56,12 @@ class Bad(Source):
             raise SourceError("rtsp://cam:hunter2@host/1: lost")
         elif self._how == "bug":
             raise ZeroDivisionError("rtsp://cam:hunter2@host/1")
+        elif self._how == "end":
+            return False
+        elif self._how == "fds":
+            _say(b'{"grabbed": true}', [0, 1, 2])
+        elif self._how.startswith("{"):
+            _say(self._how.encode())
         return True
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
@@ -73,6 +82,14 @@ class Bad(Source):
 def crashing(camera: CameraSettings) -> Source:
     """What reads *camera* is killed by its first picture."""
     return Bad("crash", 0)
+
+
+def _say(answer: bytes, fds: Sequence[int] = ()) -> None:
+    """Over the connection to the daemon, which is the only socket of its kind here."""
+    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
+            if connection.type == socket.SOCK_SEQPACKET:
+                send(connection, answer, fds)
 
 
 def write_crashing_clip(path: Path) -> Path:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -138,7 +139,14 @@ def test_a_lost_engine_is_refused(folder: Path) -> None:
         open_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["../built.onnx", "/etc/passwd", ""])
+def test_a_pipe_in_the_manifest_s_place_is_refused(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    with pytest.raises(BundleError, match="damaged manifest"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["../built.onnx", "/etc/passwd", "", "engine\0.onnx", "e" * 5000])
 def test_an_engine_outside_the_bundle_is_refused(folder: Path, name: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["engine"]["file"] = name

@@ -198,7 +198,12 @@ class TestContainment:
 
     @pytest.mark.parametrize(
         ("how", "kind", "says"),
-        [("stall", StalledError, "stalled"), ("lose", SourceError, "lost"), ("bug", SourceError, "ZeroDivisionError")],
+        [
+            ("end", SourceError, "has ended"),
+            ("stall", StalledError, "stalled"),
+            ("lose", SourceError, "lost"),
+            ("bug", SourceError, "ZeroDivisionError"),
+        ],
     )
     def test_what_the_source_says_is_said_without_passwords(self, how: str, kind: type, says: str) -> None:
         with in_process(partial(Bad, how, 0)) as source:
@@ -264,12 +269,51 @@ class TestContainment:
         said = [record for record in caplog.records if record.name == "sightd.sources.bad"]
         assert [(one.levelno, one.getMessage()) for one in said] == [(logging.WARNING, "opened rtsp://cam:***@host/1")]
 
-    def test_a_picture_of_an_impossible_size_is_no_picture(self) -> None:
-        from sightd.sources.process import _shape
+    @pytest.mark.parametrize(
+        "says",
+        [
+            "{",
+            "{}}",
+            '{"exit": 99999999999999999999}',
+            '{"grabbed": "yes"}',
+            '{"patience_s": 1e300}',
+            '{"patience_s": -1}',
+            '{"clock_s": 1e999}',
+            '{"logs": [["x", 1e300, "y"]]}',
+            '{"grabbed": true}',
+            '{"grabbed": true, "shape": null}',
+            '{"grabbed": true, "shape": [1048576, 1048576, 3]}',
+            "fds",
+        ],
+    )
+    def test_one_that_says_nonsense_is_ended(self, says: str) -> None:
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        says = says.replace('{"', '{"cpu_s": 1, "logs": [], "', 1)
+        with in_process(partial(Bad, says)) as source:
+            source.open()
+            pid = pid_of(source)
+            with pytest.raises(SourceError):
+                read(source)
+            source.end()
+            wait_until(lambda: not is_there(pid))
+            source.open()
+            assert source.grab()
+        assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208  (the server's may be new)
 
-        for said in ([0, 5, 3], [-5, 5, 3], [1 << 20, 1 << 20, 3], [5, 5, 4], [5, 5]):
+    def test_what_it_says_looks_like_no_line_of_the_daemon_s(self, caplog: pytest.LogCaptureFixture) -> None:
+        says = '{"grabbed": true, "error": "a\\nb", "logs": [["sightd.sources.bad", 30, "c\\n2026-01-01 INFO d"]]}'
+        with in_process(partial(Bad, says, 0)) as source:
+            source.open()
+            with pytest.raises(SourceError, match=r"^a b$"):
+                source.grab()
+        assert caplog.records[-1].getMessage() == "c 2026-01-01 INFO d"
+
+    def test_a_picture_of_an_impossible_size_is_no_picture(self) -> None:
+        from sightd.sources.process import _checked
+
+        for shape in ((0, 5, 3), (-5, 5, 3), (1 << 20, 1 << 20, 3), (5, 5, 4)):
             with pytest.raises(SourceError, match="can't be right"):
-                _shape(said)
+                _checked(shape)
 
 
 class TestEnd:
