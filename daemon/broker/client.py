@@ -24,7 +24,7 @@ LARGEST_INCOMING = 64 << 10
 _CONNECT_TIMEOUT_S = 3.0
 
 
-def new_client(options: BrokerOptions, protocol: str, will: Optional[Message], session_s: int) -> mqtt.Client:
+def new_client(options: BrokerOptions, protocol: str, will: Optional[Message]) -> mqtt.Client:
     """A client that is not connected yet. A new one for each connection: nothing stale is left in paho's own queues.
 
     :raises ConfigError: a file for TLS or the password can't be used.
@@ -33,7 +33,7 @@ def new_client(options: BrokerOptions, protocol: str, will: Optional[Message], s
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
         options.client_id,
-        clean_session=None if is_5 else not session_s,
+        clean_session=None if is_5 else True,
         protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
         reconnect_on_failure=False,
     )
@@ -49,7 +49,7 @@ def new_client(options: BrokerOptions, protocol: str, will: Optional[Message], s
     return client
 
 
-def connect(client: mqtt.Client, options: BrokerOptions, protocol: str, session_s: int) -> None:
+def connect(client: mqtt.Client, options: BrokerOptions, protocol: str) -> None:
     """Connect the socket, shake hands where it is TLS, and send CONNECT.
 
     :raises OSError, ValueError: it can't be done.
@@ -59,9 +59,7 @@ def connect(client: mqtt.Client, options: BrokerOptions, protocol: str, session_
         return
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = LARGEST_INCOMING
-    if session_s:
-        properties.SessionExpiryInterval = session_s
-    client.connect(options.host, options.port, options.keepalive_s, clean_start=not session_s, properties=properties)
+    client.connect(options.host, options.port, options.keepalive_s, clean_start=True, properties=properties)
 
 
 def _on_socket_open(client: mqtt.Client, userdata: Any, connection: Any) -> None:

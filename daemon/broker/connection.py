@@ -62,7 +62,6 @@ class Connection:
         on_receipt: Callable[[Message, str], None],
         will: Optional[Message] = None,
         *,
-        session_s: int = 0,
         inbox: Optional[Inbox] = None,
         on_deaf: Optional[Callable[[str], None]] = None,
         on_unheard: Optional[Callable[[Message], None]] = None,
@@ -73,8 +72,6 @@ class Connection:
         :param prefix: what the user has to be allowed to write to, for messages.
         :param on_receipt: called in turn() and publish() with a QoS 1 message and "" when the broker took it, or its
             reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
-        :param session_s: how long the broker shall keep the session when the connection is gone; 0 begins a new one,
-            anything else takes the last one up (MQTT 3.1.1 keeps it for as long as the broker likes).
         :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us.
         :param on_unheard: called instead of *on_receipt* with one that the broker took, but nobody subscribed to, which
             only MQTT 5 tells.
@@ -86,8 +83,6 @@ class Connection:
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
-        #: Whether the broker has kept our session (and so, what it had taken); known once accepted.
-        self.session_present = False
         #: When something came from the broker last (monotonic seconds).
         self.heard_at = 0.0
         #: What the broker takes; known once accepted.
@@ -95,9 +90,9 @@ class Connection:
         self._window = Window()
         #: Calls to make once paho, which holds its locks while it calls us, is done.
         self._news: List[Callable[[], None]] = []
-        self._client = self._listen(new_client(options, protocol, will, session_s))
+        self._client = self._listen(new_client(options, protocol, will))
         try:
-            connect(self._client, options, protocol, session_s)
+            connect(self._client, options, protocol)
         except (OSError, ValueError) as error:  # ValueError: not a host name
             raise SightdError(advice.unreachable(options, str(error))) from error
         patience_s = _ANSWER_TIMEOUT_S if protocol == MQTT_5 else max(_ANSWER_TIMEOUT_S, options.keepalive_s)
@@ -236,7 +231,7 @@ class Connection:
         self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, answer: ReasonCode, properties: Any
     ) -> None:
         self._answer, self._reference = answer, getattr(properties, "ServerReference", "")
-        self.session_present, self.limits = flags.session_present, Limits.told(properties)
+        self.limits = Limits.told(properties)
         # A broker may want to hear from us more often, which paho obeys from 2.2 on; one that is content with less
         # must not keep us from noticing that it is gone. There is no other way to tell paho while it is connected.
         wanted_s = getattr(properties, "ServerKeepAlive", 0) or self._options.keepalive_s

@@ -24,9 +24,9 @@ _NUMBERS = {
 _SERVER_REFERENCE = 0x1C
 
 
-def connack(reason: int = 0, *, session_present: bool = False, reference: str = "", **numbers: int) -> bytes:
+def connack(reason: int = 0, *, reference: str = "", **numbers: int) -> bytes:
     """The answer to CONNECT with a reason code and properties."""
-    body = bytes([session_present, reason]) + _properties(reference, numbers)
+    body = bytes([0, reason]) + _properties(reference, numbers)
     return b"\x20" + bytes([len(body)]) + body
 
 
