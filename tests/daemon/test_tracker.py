@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 from typing import List, Optional, Sequence, Tuple
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from daemon.tracking import Tracker, matching
+from daemon.tracking import Tracker
 from daemon.tracking.matching import best_pairs, overlaps
 from sightd.types import Detections
 
@@ -238,9 +237,13 @@ BOXES = st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 20)] * 2,
 
 @settings(max_examples=200, deadline=None)
 @given(BOXES, BOXES)
-def test_few_pairs_and_many_are_compared_alike(some: List[Tuple[int, ...]], others: List[Tuple[int, ...]]) -> None:
+def test_overlaps_are_those_of_all_pairs(some: List[Tuple[int, ...]], others: List[Tuple[int, ...]]) -> None:
     one, two = [[(x / 3, y / 3, (x + w) / 3, (y + h) / 3, c) for x, y, w, h, c in given_] for given_ in (some, others)]
-    few = overlaps(one, two, 0.2)
-    if one and two:
-        with mock.patch.object(matching, "_FEW", -1):
-            assert overlaps(one, two, 0.2) == few
+    wanted = {}
+    for row, (left, top, right, bottom, class_id) in enumerate(one):
+        for column, (x1, y1, x2, y2, other_class) in enumerate(two):
+            shared = max(0.0, min(right, x2) - max(left, x1)) * max(0.0, min(bottom, y2) - max(top, y1))
+            iou = shared / ((right - left) * (bottom - top) + (x2 - x1) * (y2 - y1) - shared)
+            if iou >= 0.2 and class_id == other_class:
+                wanted[row, column] = -iou
+    assert {(row, column): minus for minus, row, column in overlaps(one, two, 0.2)} == wanted
