@@ -18,13 +18,13 @@ from unittest import mock
 import cv2
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from converter.agreement.measure import detect
 from converter.model.finish import FinishedModel, finish
 from converter.model.graph import load_onnx
 from daemon.rules import Rule
 from daemon.tracking import Tracker, tracker
+from daemon.tracking.matching import Overlap
 from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.types import Detections, Image
@@ -105,14 +105,14 @@ def _scored(clip: List[_Seen], fps: float) -> Scored:
     )
 
 
-def _followed(own: Tracker, found: Detections, at: float) -> NDArray[np.int64]:
+def _followed(own: Tracker, found: Detections, at: float) -> List[int]:
     own.forget(at - _LOST_AFTER_S)
     return own.update(found, at, _RULE.min_score)
 
 
-def _boxes(found: Detections, ids: NDArray[np.int64]) -> List[Box]:
+def _boxes(found: Detections, ids: Sequence[int]) -> List[Box]:
     """What of *found* is reported."""
-    rows = zip(ids.tolist(), found.classes.tolist(), found.boxes.tolist(), (found.scores >= _RULE.min_score).tolist())
+    rows = zip(ids, found.classes.tolist(), found.boxes.tolist(), (found.scores >= _RULE.min_score).tolist())
     return [(identity, class_id, box) for identity, class_id, box, reported in rows if reported]
 
 
@@ -161,12 +161,14 @@ def _pictures(clip: Path, count: int) -> Iterator[Image]:
     capture.release()
 
 
-def _best_assignment(similarity: NDArray[np.float64], least: float) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _best_assignment(found: List[Overlap]) -> List[Tuple[int, int]]:
     """The pairs whose sum is the most, in the place of the greedy choice."""
-    cost = np.where(similarity >= least, 1.0 - similarity, 1e3)
-    pairs = [pair for pair in assignment(cost) if similarity[pair] >= least]
-    rows, columns = np.array(pairs, np.intp).reshape(-1, 2).T
-    return rows, columns
+    iou = {(row, column): -minus for minus, row, column in found}
+    shape = np.array(list(iou), int).reshape(-1, 2).max(axis=0, initial=-1) + 1
+    cost = np.full(shape, 1e3)
+    for pair, value in iou.items():
+        cost[pair] = 1.0 - value
+    return [pair for pair in assignment(cost) if pair in iou]
 
 
 def _ms(count: int, frames: int) -> float:

@@ -6,16 +6,14 @@ disabled or given another model, and when the service stops.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
-
-import numpy as np
-from numpy.typing import NDArray
+import math
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from sightd.types import Attribute, Detections, Frame
 
 from .messages import TrackedObject
 from .rules import EventRule, Rule
-from .tracking import Tracker, stationary
+from .tracking import Track, Tracker
 
 __all__ = ["Events", "Tell"]
 
@@ -25,7 +23,7 @@ Tell = Callable[[str, TrackedObject, TrackedObject], None]
 #: Seen so often at least, an object is no flicker of the detector.
 _LEAST_HITS = 3
 #: A better score is told when it is so much better.
-_BETTER = np.float32(0.1)
+_BETTER = 0.1
 
 
 class Events:
@@ -51,7 +49,7 @@ class Events:
         #: Unix seconds at 0 of the monotonic clock, by the newest frame.
         self._epoch = 0.0
 
-    def look(self, frame: Frame, found: Detections, rule: Rule) -> NDArray[np.int64]:
+    def look(self, frame: Frame, found: Detections, rule: Rule) -> List[int]:
         """Follow the objects into the next *frame*, and tell what is to be told; the track of each of *found*.
 
         :param found: what of the frame may be tracked, see :meth:`Rule.tracked`.
@@ -65,91 +63,75 @@ class Events:
         ids = self._tracker.update(found, now, rule.min_score)
         if found.attributes:
             self._hear(ids, found.attributes)
-        if rule.events.enabled and len(self._tracker.tracks):
-            self._announce(now, rule.events)
-            self._renew(now, rule.events)
+        if rule.events.enabled:
+            for track in self._tracker.tracks:
+                kind = self._news(track, now, rule.events)
+                if kind:
+                    self._say(kind, track, now)
         elif self._told:
             self.close()  # were they enabled again, an object that is still there would be another
         return ids
 
     def expire(self, before: float) -> None:
         """End what was last seen before then (monotonic seconds)."""
-        lost = self._tracker.forget(before)
-        if len(lost):
-            self._end(lost)
-            for identity in lost["id"].tolist():
-                self._words.pop(identity, None)
-                self._reworded.discard(identity)
+        for track in self._tracker.forget(before):
+            if track.told_at:
+                self._say("end", track, 0.0)
+            self._words.pop(track.id, None)
+            self._reworded.discard(track.id)
 
     def close(self) -> None:
         """End everything."""
-        self.expire(np.inf)
+        self.expire(math.inf)
 
-    def _announce(self, now: float, rule: EventRule) -> None:
-        tracks = self._tracker.tracks
-        new = (tracks["told_at"] == 0.0) & (tracks["hits"] >= _LEAST_HITS)
-        if not new.any():
-            return  # as mostly
-        new &= (tracks["seen_at"] == now) & (now - tracks["first_at"] >= rule.min_duration_s)
-        for row in np.flatnonzero(new):
-            self._say("new", tracks[row : row + 1], now)
+    def _news(self, track: Track, now: float, rule: EventRule) -> str:
+        """The event that is due, if any: "new", "update" or ""."""
+        if not track.told_at:
+            lasts = track.hits >= _LEAST_HITS and now - track.first_at >= rule.min_duration_s
+            return "new" if lasts and track.seen_at == now else ""
+        if now - track.told_at < rule.update_interval_s:
+            return ""
+        is_better = track.top_score >= track.told_top_score + _BETTER
+        is_changed = is_better or track.stationary != track.told_stationary or track.id in self._reworded
+        return "update" if is_changed else ""
 
-    def _renew(self, now: float, rule: EventRule) -> None:
-        tracks = self._tracker.tracks
-        due = (tracks["told_at"] > 0.0) & (now - tracks["told_at"] >= rule.update_interval_s)
-        if not due.any():
-            return  # as mostly
-        changed = stationary(tracks) != tracks["told_stationary"]
-        changed |= tracks["top_score"] >= tracks["told_top_score"] + _BETTER
-        if self._reworded:
-            changed |= np.isin(tracks["id"], list(self._reworded))
-        for row in np.flatnonzero(due & changed):
-            self._say("update", tracks[row : row + 1], now)
-
-    def _end(self, tracks: NDArray[Any]) -> None:
-        for row in np.flatnonzero(tracks["told_at"] > 0.0):
-            self._say("end", tracks[row : row + 1], 0.0)
-
-    def _say(self, kind: str, track: NDArray[Any], now: float) -> None:
-        """Tell of one object; *track* is its row of the table, not a copy."""
-        identity = int(track["id"][0])
-        told = self._told.pop(identity, None)
+    def _say(self, kind: str, track: Track, now: float) -> None:
+        """Tell of one object."""
+        told = self._told.pop(track.id, None)
         after = self._object(track, told, is_over=kind == "end")
-        track["told_at"] = now
-        track["told_top_score"], track["told_stationary"] = track["top_score"], stationary(track)
-        self._reworded.discard(identity)
+        track.told_at, track.told_top_score, track.told_stationary = now, track.top_score, track.stationary
+        self._reworded.discard(track.id)
         if kind != "end":
-            self._told[identity] = after
+            self._told[track.id] = after
         self._tell(kind, told or after, after)
 
-    def _object(self, track: NDArray[Any], told: Optional[TrackedObject], *, is_over: bool) -> TrackedObject:
-        row = track[0]
-        identity, box = int(row["id"]), row["box"].round().astype(int).tolist()
-        seen = round(float(row["seen_at"]) + self._epoch, 3)
-        began = round(float(row["first_at"]) + self._epoch, 3) if told is None else told.start_time
+    def _object(self, track: Track, told: Optional[TrackedObject], *, is_over: bool) -> TrackedObject:
+        box = [round(side) for side in track.box]
+        seen = round(track.seen_at + self._epoch, 3)
+        began = round(track.first_at + self._epoch, 3) if told is None else told.start_time
         width, height = max(1, box[2] - box[0]), max(1, box[3] - box[1])
         return TrackedObject(
-            id=f"{began:.3f}-{self._boot_id}-{identity}" if told is None else told.id,
-            track_id=identity,
+            id=f"{began:.3f}-{self._boot_id}-{track.id}" if told is None else told.id,
+            track_id=track.id,
             camera=self._camera,
             frame_time=seen,
-            label=self._labels[row["class_id"]],
-            score=round(float(row["score"]), 3),
-            top_score=round(float(row["top_score"]), 3),
+            label=self._labels[track.class_id],
+            score=round(track.score, 3),
+            top_score=round(track.top_score, 3),
             start_time=began,
             end_time=seen if is_over else None,
             box=box,
             area=width * height,
             ratio=round(width / height, 2),
-            stationary=bool(stationary(track)[0]),
-            motionless_count=int(row["motionless_count"]),
-            position_changes=int(row["position_changes"]),
-            attributes=dict(self._words.get(identity, {})),
+            stationary=track.stationary,
+            motionless_count=track.stillness.motionless_count,
+            position_changes=track.stillness.position_changes,
+            attributes=dict(self._words.get(track.id, {})),
         )
 
-    def _hear(self, ids: NDArray[np.int64], attributes: Sequence[Mapping[str, Attribute]]) -> None:
+    def _hear(self, ids: Sequence[int], attributes: Sequence[Mapping[str, Attribute]]) -> None:
         """Keep the best word of each classifier on each track."""
-        for identity, said in zip(ids.tolist(), attributes):
+        for identity, said in zip(ids, attributes):
             for name, word in said.items():
                 own = self._words.setdefault(identity, {})
                 best = own.get(name)

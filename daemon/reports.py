@@ -86,7 +86,7 @@ class Reporter:
         payload = encode_detections(
             frame,
             candidates.where(reported),
-            track_ids[reported],
+            list(itertools.compress(track_ids, reported.tolist())),
             self._labels[rule.bundle],
             inferred.times(frame),
             boot_id=self._boot_id,

@@ -87,7 +87,7 @@ class Rule:
     def _kept(self, found: Detections, min_score: float) -> Detections:
         keep = found.scores >= min_score
         if self.classes is not None:
-            keep &= np.isin(found.classes, list(self.classes))
+            keep &= np.array([index in self.classes for index in found.classes.tolist()], bool)
         return found.where(keep)
 
 

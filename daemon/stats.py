@@ -138,6 +138,8 @@ def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
     warning = f"NOT THE BUNDLE'S ENGINE: {reasons} | " if reasons else ""
     given_up = ", ".join(stats.memory.given_up)
     warning += f"SHORT OF MEMORY, without {given_up} | " if given_up else ""
+    outbox = stats.outbox
+    warning += f"EVENTS ARE NOT STORED: {outbox.trouble} ({outbox.unsaved} unsaved) | " if outbox.trouble else ""
     online = f"{len(watched) - len(away)} of {len(watched)} cameras online{missing}"
     return f"{warning}{online}, {rate:.1f} fps; {_connection(stats.publisher)}"
 

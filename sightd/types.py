@@ -99,7 +99,10 @@ class Detections:
 
     def where(self, keep: NDArray[np.bool_]) -> Detections:
         """Those objects for which *keep* ([N] bool) is true."""
-        attributes = tuple(compress(self.attributes, keep.tolist()))
+        kept = keep.tolist()
+        if all(kept):
+            return self  # as mostly
+        attributes = tuple(compress(self.attributes, kept))
         return Detections(self.boxes[keep], self.scores[keep], self.classes[keep], attributes)
 
 

@@ -34,7 +34,7 @@ class DiskOptions:
     folder: Path
     max_events: int = 100_000
     max_bytes: int = 256 << 20
-    #: 0: for ever.
+    #: In which a daemon ran; 0: for ever.
     max_age_s: float = 7 * 86400.0
 
 
@@ -59,8 +59,9 @@ class EventDisk:
         #: The reader found the file damaged: write() is to be called.
         self.is_damaged = False
         self._retry_at = 0.0
-        # Ages are those of this clock, which does not jump when the machine learns what time it is.
-        self._wall_offset_s = time.time() - time.monotonic()
+        #: What the monotonic clock lacks to the one that dates the events. That goes on where it stood at the newest
+        #: event found in the file: a wall clock, which may have been wrong then or now, would make events too old.
+        self._offset_ms: Optional[int] = None
         #: Why events are not stored now; "" while they are.
         self.trouble = ""
         #: Files that had to be set aside, and events that were moved out of them; since the start.
@@ -75,7 +76,7 @@ class EventDisk:
 
     @property
     def oldest_s(self) -> float:
-        """Age of the oldest event in seconds; 0 without any."""
+        """Age of the oldest event in seconds, in which a daemon ran; 0 without any."""
         oldest_ms = self._oldest_ms
         return 0.0 if oldest_ms is None else max(0.0, (self._now_ms() - oldest_ms) / 1000)
 
@@ -145,7 +146,7 @@ class EventDisk:
             self._lock_fd = -1
 
     def _now_ms(self) -> int:
-        return int((self._wall_offset_s + time.monotonic()) * 1000)
+        return int(time.monotonic() * 1000) + (self._offset_ms or 0)
 
     def _attempt(self, action: Callable[[], object]) -> bool:
         """Do it; with a new file where the old one is damaged. False: the disk is in trouble."""
@@ -187,6 +188,10 @@ class EventDisk:
             self._options.folder.mkdir(parents=True, exist_ok=True)
             self._lock()
             self._store = EventStore(self._path, self._options.max_events, self._options.max_bytes)
+            if self._offset_ms is None:
+                found_ms = self._store.found_newest_ms
+                began_ms = int(time.time() * 1000) if found_ms is None else found_ms
+                self._offset_ms = began_ms - int(time.monotonic() * 1000)
         return self._store
 
     def _lock(self) -> None:

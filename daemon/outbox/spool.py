@@ -61,7 +61,7 @@ class SpoolStats:
     #: Damaged events; files that were damaged as a whole.
     quarantined: int
     set_aside: int
-    #: Age of the oldest event on the disk in seconds.
+    #: Age of the oldest event on the disk in seconds, in which a daemon ran.
     oldest_s: float
 
 

@@ -62,8 +62,10 @@ class EventStore:
                 self._prepare()
                 #: Events in it.
                 self.count = int(self._value("SELECT count(*) FROM events"))
+                #: When the newest event that was there came (Unix milliseconds); None without events.
+                newest, self.found_newest_ms = self._newest()
                 #: The highest number that an event ever had here; 0: none, or it can't be known.
-                self.high_water = max(self._mark(), self._newest())
+                self.high_water = max(self._mark(), newest)
                 #: When the oldest event came (Unix milliseconds); None without events.
                 self.oldest_ms = self._oldest()
             except BaseException:
@@ -199,9 +201,10 @@ class EventStore:
     def _set_mark(self, seq: int) -> None:
         self._connection.execute("REPLACE INTO mark (id, seq, crc) VALUES (1, ?, ?)", mark_row(seq))
 
-    def _newest(self) -> int:
+    def _newest(self) -> Tuple[int, Optional[int]]:
+        """The newest sound event's number, and when it came; 0 and None where there is none."""
         rows = self._connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq DESC LIMIT 100")  # noqa: S608
-        return next((event.seq for event in map(read_row, rows) if event is not None), 0)
+        return next(((row[0], row[1]) for row in rows if read_row(row) is not None), (0, None))
 
     def _oldest(self) -> Optional[int]:
         at = self._value("SELECT at FROM events ORDER BY seq LIMIT 1")

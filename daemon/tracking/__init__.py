@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .stillness import stationary
-from .tracker import TRACK, Tracker
+from .tracker import Track, Tracker
 
-__all__ = ["TRACK", "Tracker", "stationary"]
+__all__ = ["Track", "Tracker"]

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from bisect import bisect_left
+from typing import Iterable, List, Sequence, Set, Tuple
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = ["Box", "Overlap", "best_pairs", "overlaps"]
 
-__all__ = ["best_pairs", "overlaps"]
-
-
-def overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[N, M] IoU of [N, 4] and [M, 4] boxes, all of which have an area."""
-    left, top, right, bottom = boxes.T[:, :, None]
-    lefts, tops, rights, bottoms = others.T
-    width = np.minimum(right, rights) - np.maximum(left, lefts)
-    height = np.minimum(bottom, bottoms) - np.maximum(top, tops)
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    areas, others_areas = (right - left) * (bottom - top), (rights - lefts) * (bottoms - tops)
-    return np.asarray(shared / (areas + others_areas - shared), np.float64)
+#: x1, y1, x2, y2, and the class; all boxes have an area.
+Box = Tuple[float, float, float, float, int]
+#: Minus the IoU, so that the best comes first, and the places of two boxes of the same class in their lists.
+Overlap = Tuple[float, int, int]
 
 
-def best_pairs(similarity: NDArray[np.float64], least: float) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the pairs, each in one pair at most, in no particular order.
+def overlaps(boxes: Sequence[Box], others: Sequence[Box], least: float) -> List[Overlap]:
+    """Which of the *boxes* and *others* overlap by *least*, which is above 0, in no particular order.
 
-    They are those of the greedy choice, which takes the most similar pair of all, then of what is left, and so on;
-    here all pairs at once of which each is the other's best. Mostly that is everything in the first round; each
-    round finds one at least, so there are no more than min(N, M).
-
-    :param similarity: [N, M]; pairs below *least*, which is above 0, are none.
+    From left to right, so that what is far apart costs little; in plain numbers, see :mod:`daemon.tracking.motion`.
     """
-    every = np.arange(len(similarity))
-    rows, columns = every[:0], every[:0]
-    if not similarity.size:
-        return rows, columns
-    left = similarity.copy()
-    while len(rows) < min(left.shape):
-        column = left.argmax(axis=1)
-        best = (left.argmax(axis=0)[column] == every) & (left[every, column] >= least)
-        mutual = best.nonzero()[0]
-        if not len(mutual):
-            break
-        rows, columns = np.concatenate([rows, mutual]), np.concatenate([columns, column[mutual]])
-        left[mutual] = 0.0
-        left[:, column[mutual]] = 0.0
-    return rows, columns
+    found: List[Overlap] = []
+    ordered = sorted((*box, column) for column, box in enumerate(others))
+    lefts = [other[0] for other in ordered]
+    widest = max((right - left for left, _, right, *_ in others), default=0.0)
+    for row, (left, top, right, bottom, class_id) in enumerate(boxes):
+        reached = ordered[bisect_left(lefts, left - widest) : bisect_left(lefts, right)]
+        for other_left, other_top, other_right, other_bottom, other_class, column in reached:
+            if left < other_right and other_top < bottom and top < other_bottom and class_id == other_class:
+                # Conditions, for min() and max() are calls.
+                width = (right if right < other_right else other_right) - (left if left > other_left else other_left)
+                height = (bottom if bottom < other_bottom else other_bottom) - (top if top > other_top else other_top)
+                shared = width * height
+                others_area = (other_right - other_left) * (other_bottom - other_top)
+                iou = shared / ((right - left) * (bottom - top) + others_area - shared)
+                if iou >= least:
+                    found.append((-iou, row, column))
+    return found
+
+
+def best_pairs(found: Iterable[Overlap]) -> List[Tuple[int, int]]:
+    """The greedy choice: the two that overlap most, then of what is left, and so on; the first ones of equals."""
+    pairs: List[Tuple[int, int]] = []
+    rows: Set[int] = set()
+    columns: Set[int] = set()
+    for _, row, column in sorted(found):
+        if row not in rows and column not in columns:
+            rows.add(row)
+            columns.add(column)
+            pairs.append((row, column))
+    return pairs

@@ -7,44 +7,19 @@ prolong its life. So an object that is half hidden for a moment stays the same, 
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Any, Iterator, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from math import isfinite
+from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from sightd.types import Detections
 
-from . import motion, stillness
-from .matching import best_pairs, overlaps
+from .matching import Box, best_pairs, overlaps
+from .motion import Motion
+from .stillness import Stillness
 
-__all__ = ["TRACK", "Tracker"]
-
-#: What is known of a track. Times are monotonic seconds, boxes x1, y1, x2, y2 in pixels of the picture.
-TRACK = np.dtype(
-    [
-        ("id", np.int64),
-        ("class_id", np.int32),
-        #: How often it was seen with a score that the camera reports, when first, when last, and as what then.
-        ("hits", np.int32),
-        ("first_at", np.float64),
-        ("seen_at", np.float64),
-        ("box", np.float64, 4),
-        ("score", np.float32),
-        ("top_score", np.float32),
-        *motion.MOTION,
-        *stillness.STILLNESS,
-        #: What an event said of it last, and when: 0 for never. The tracker only keeps it.
-        ("told_at", np.float64),
-        ("told_top_score", np.float32),
-        ("told_stationary", np.bool_),
-    ]
-)
+__all__ = ["Track", "Tracker"]
 
 #: Tracks that are remembered beside those of the last frame, about.
 _MOST = 500
-#: A row as bytes: copying them at once is several times faster than NumPy's way, field by field.
-_RAW = np.dtype((np.void, TRACK.itemsize))
 #: Boxes are compared with their sides this much longer at either end, in shares of the side: what moves by its own
 #: length from frame to frame would not overlap at all. (Buffered IoU: Yang et al., Hard to Track Objects with
 #: Irregular Motions and Similar Appearances?, WACV 2023.)
@@ -52,6 +27,34 @@ _BUFFER = 0.3
 #: Least overlap, so measured, of a detection with where a track is expected, in the two steps. These were chosen on the
 #: first parts of what `python -m bench tracker` reports on.
 _LEAST, _LEAST_LOW = 0.2, 0.4
+
+
+class Track:
+    """What is known of an object. Times are monotonic seconds, boxes x1, y1, x2, y2 in pixels of the picture."""
+
+    def __init__(self, identity: int, seen: _Seen, at: float) -> None:
+        """It was just seen for the first time."""
+        self.id, self.class_id = identity, seen.class_id
+        #: How often it was seen with a score that the camera reports, when first, when last, and as what then.
+        self.hits, self.first_at, self.seen_at = 1, at, at
+        self.box, self.score, self.top_score = seen.box, seen.score, seen.score
+        self.motion = Motion(seen.x, seen.y, seen.width, seen.height)
+        self.stillness = Stillness(self.motion, at)
+        #: What an event said of it last, and when: 0 for never. The tracker only keeps it.
+        self.told_at, self.told_top_score, self.told_stationary = 0.0, 0.0, False
+
+    @property
+    def stationary(self) -> bool:
+        """Whether it had not moved for a while when it was last seen."""
+        return self.stillness.is_stationary(self.seen_at)
+
+    def report(self, seen: _Seen, at: float) -> None:
+        """It was seen again with a score that the camera reports."""
+        self.box, self.score = seen.box, seen.score
+        self.hits += 1
+        self.seen_at = at
+        self.top_score = max(self.top_score, seen.score)
+        self.stillness.observe(self.motion, at)
 
 
 class Tracker:
@@ -63,106 +66,96 @@ class Tracker:
     def __init__(self, ids: Iterator[int]) -> None:
         self._ids = ids
         self._at = 0.0
-        #: All that may still be seen again: a structured array of TRACK, by ascending id.
-        self.tracks: NDArray[Any] = np.zeros(0, TRACK)
+        #: All that may still be seen again, by ascending id.
+        self.tracks: List[Track] = []
 
-    def forget(self, before: float) -> NDArray[Any]:
+    def forget(self, before: float) -> List[Track]:
         """Drop and return the tracks that were last seen before then (monotonic seconds).
 
         Called before :meth:`update`, so that after a gap of the camera nothing goes on with a track of before. Of very
         many those are dropped earlier that were not seen for longest: a storm of false boxes costs no more than that.
         """
         if len(self.tracks) > _MOST:
-            before = max(before, float(np.sort(self.tracks["seen_at"])[-_MOST]))
-        lost = self.tracks["seen_at"] < before
-        forgotten = self.tracks[lost]
-        if len(forgotten):
-            self.tracks = self.tracks[~lost]
-        return forgotten
+            before = max(before, sorted(track.seen_at for track in self.tracks)[-_MOST])
+        lost = [track for track in self.tracks if track.seen_at < before]
+        if lost:
+            self.tracks = [track for track in self.tracks if track.seen_at >= before]
+        return lost
 
-    def update(self, found: Detections, at: float, min_score: float) -> NDArray[np.int64]:
-        """The track of each of *found* ([N]): 0 for one of a low score that belongs to none, or that is not finite.
+    def update(self, found: Detections, at: float, min_score: float) -> List[int]:
+        """The track of each of *found*: 0 for one of a low score that belongs to none, or that is not finite.
 
         :param at: when the frame was captured, monotonic seconds.
         :param min_score: the lowest that the camera reports.
         """
-        if len(self.tracks):
-            motion.predict(self.tracks, max(0.0, at - self._at))
-        self._at = at
-        ids = np.zeros(len(found), np.int64)
-        if not len(found):
+        seconds, self._at = max(0.0, at - self._at), at
+        for track in self.tracks:
+            track.motion.predict(seconds)
+        ids = [0] * len(found)
+        if not ids:
             return ids
-        seen = _Seen.of(found)
-        reported = found.scores >= min_score
-        high = (seen.usable & reported).nonzero()[0]
-        every = np.arange(len(self.tracks))
-        matched = self._go_on(every, seen, high, ids, reported=True)
-        if len(high) < len(found) and len(matched) < len(every):
-            low = (seen.usable & ~reported).nonzero()[0]
-            self._go_on(np.delete(every, matched), seen, low, ids, reported=False)
-        if len(matched) < len(high):
-            self._begin(seen, high[ids[high] == 0], ids)
+        high, low = _seen(found, min_score)
+        matched = _go_on(self.tracks, high, _LEAST, ids)
+        for track, seen in matched:
+            track.report(seen, at)
+        if low and len(matched) < len(self.tracks):
+            taken = {track.id for track, _ in matched}
+            _go_on([track for track in self.tracks if track.id not in taken], low, _LEAST_LOW, ids)
+        for seen in high:
+            if not ids[seen.place]:
+                ids[seen.place] = identity = next(self._ids)
+                self.tracks.append(Track(identity, seen, at))
         return ids
-
-    def _go_on(
-        self, rows: NDArray[np.intp], seen: _Seen, which: NDArray[np.intp], ids: NDArray[np.int64], *, reported: bool
-    ) -> NDArray[np.intp]:
-        """Match *which* of the detections with the tracks of *rows*; those of the rows that were."""
-        if not len(which) or not len(rows):
-            return rows[:0]
-        expected = _around(self.tracks["centre"][rows], self.tracks["sides"][rows])
-        similarity = overlaps(expected, _around(seen.centres[which], seen.sides[which]))
-        similarity *= self.tracks["class_id"][rows][:, None] == seen.classes[which]
-        own, theirs = best_pairs(similarity, _LEAST if reported else _LEAST_LOW)
-        rows, which = rows[own], which[theirs]
-        tracks = self.tracks.take(rows)
-        motion.observe(tracks, seen.centres[which], seen.sides[which])
-        if reported:
-            tracks["box"], tracks["score"] = seen.boxes[which], seen.scores[which]
-            tracks["hits"] += 1
-            tracks["seen_at"] = self._at
-            tracks["top_score"] = np.maximum(tracks["top_score"], tracks["score"])
-            stillness.observe(tracks, self._at)
-        self.tracks.view(_RAW)[rows] = tracks.view(_RAW)
-        ids[which] = tracks["id"]
-        return rows
-
-    def _begin(self, seen: _Seen, which: NDArray[np.intp], ids: NDArray[np.int64]) -> None:
-        """A track for each of *which* of the detections."""
-        tracks = np.zeros(len(which), TRACK)
-        ids[which] = tracks["id"] = list(islice(self._ids, len(which)))
-        tracks["class_id"], tracks["box"] = seen.classes[which], seen.boxes[which]
-        tracks["score"] = tracks["top_score"] = seen.scores[which]
-        tracks["hits"] = 1
-        tracks["first_at"] = tracks["seen_at"] = self._at
-        motion.start(tracks, seen.centres[which], seen.sides[which])
-        stillness.start(tracks, self._at)
-        self.tracks = np.concatenate([self.tracks, tracks])
 
 
 class _Seen(NamedTuple):
-    """The detections of a frame, as they are compared with tracks."""
+    """A detection, as it is compared with tracks; its sides are a pixel at least.
 
-    #: [N, 4], whose sides are a pixel at least: at the edge of the picture one may have been cut to nothing.
-    boxes: NDArray[np.float64]
-    centres: NDArray[np.float64]
-    sides: NDArray[np.float64]
-    scores: NDArray[np.float32]
-    classes: NDArray[np.int32]
-    #: Whether all numbers of it are finite.
-    usable: NDArray[np.bool_]
+    (At the edge of the picture one may have been cut to nothing.)
+    """
 
-    @classmethod
-    def of(cls, found: Detections) -> _Seen:
-        usable = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
-        boxes = found.boxes.astype(np.float64)
-        boxes[~usable] = 0.0
-        low, high = boxes[:, :2], boxes[:, 2:]
-        np.maximum(high, low + 1.0, out=high)
-        return cls(boxes, (low + high) / 2, high - low, found.scores, found.classes, usable)
+    #: Its place in the frame's detections.
+    place: int
+    class_id: int
+    score: float
+    box: Tuple[float, float, float, float]
+    #: The centre.
+    x: float
+    y: float
+    width: float
+    height: float
 
 
-def _around(centres: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The boxes that are compared: see _BUFFER."""
-    reach = sides * (0.5 + _BUFFER)
-    return np.concatenate([centres - reach, centres + reach], axis=1)
+def _seen(found: Detections, min_score: float) -> Tuple[List[_Seen], List[_Seen]]:
+    """Those that the camera reports, and the others; without what is not finite."""
+    high: List[_Seen] = []
+    low: List[_Seen] = []
+    reported = (found.scores >= min_score).tolist()
+    rows = zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), reported)
+    for place, ((x1, y1, x2, y2), score, class_id, is_reported) in enumerate(rows):
+        if isfinite(x1 + y1 + x2 + y2 + score):
+            right, bottom = max(x2, x1 + 1.0), max(y2, y1 + 1.0)
+            x, y, width, height = (x1 + right) / 2, (y1 + bottom) / 2, right - x1, bottom - y1
+            seen = _Seen(place, class_id, score, (x1, y1, right, bottom), x, y, width, height)
+            (high if is_reported else low).append(seen)
+    return high, low
+
+
+def _go_on(tracks: Sequence[Track], which: Sequence[_Seen], least: float, ids: List[int]) -> List[Tuple[Track, _Seen]]:
+    """Match the detections with where the *tracks* are expected, and note it in both."""
+    if not tracks or not which:
+        return []
+    expected = [_around(track.motion, track.class_id) for track in tracks]
+    overlapping = overlaps(expected, [_around(seen, seen.class_id) for seen in which], least)
+    pairs = [(tracks[row], which[column]) for row, column in best_pairs(overlapping)]
+    for track, seen in pairs:
+        track.motion.observe(seen.x, seen.y, seen.width, seen.height)
+        ids[seen.place] = track.id
+    return pairs
+
+
+def _around(what: Union[Motion, _Seen], class_id: int) -> Box:
+    """The box that is compared: see _BUFFER."""
+    x, y = what.x, what.y
+    reach_x, reach_y = what.width * (0.5 + _BUFFER), what.height * (0.5 + _BUFFER)
+    return x - reach_x, y - reach_y, x + reach_x, y + reach_y, class_id

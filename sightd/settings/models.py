@@ -55,7 +55,7 @@ class OutboxSettings(Section):
         default=100_000, ge=1000, description="Most events to keep; then the oldest of the least important go"
     )
     max_mb: int = Field(default=256, ge=1, description="Most disk space for them, in megabytes")
-    max_age_days: int = Field(default=7, ge=0, description="Events older than so many days are dropped; 0: never")
+    max_age_days: int = Field(default=7, ge=0, description="Events are dropped after so many days of running; 0: never")
     replay_s: int = Field(
         default=10,
         ge=0,

@@ -297,19 +297,69 @@ def test_a_folder_that_can_not_be_made_is_tried_again(tmp_path: Path, caplog: py
     ]
 
 
-def test_ages_do_not_follow_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
+HOUR_S = 3600
+
+
+class Clocks:
+    """The time module of the disk."""
+
+    def __init__(self) -> None:
+        self.wall_s, self.running_s = 1.7e9, 50.0
+
+    def time(self) -> float:
+        return self.wall_s
+
+    def monotonic(self) -> float:
+        return self.running_s
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall_s, self.running_s = self.wall_s + seconds, self.running_s + seconds
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    made = Clocks()
+    monkeypatch.setattr(daemon.outbox.disk, "time", made)
+    return made
+
+
+def numbers(disk: EventDisk) -> List[int]:
+    return [seq for seq, _ in disk.read(0, 100)]
+
+
+def test_what_is_too_old_goes_over_restarts_too(tmp_path: Path, clocks: Clocks) -> None:
+    disk = EventDisk(DiskOptions(tmp_path, max_age_s=HOUR_S))
     disk.write([event(1)])
-    with monkeypatch.context() as patch:
-        patch.setattr(daemon.outbox.disk.time, "time", lambda: 4e9)
-        assert disk.expire() == 0
-        assert disk.oldest_s < 60
+    clocks.pass_by(HOUR_S - 10)
+    disk.write([event(2)])
+    assert disk.expire() == 0
     disk.close()
-    monkeypatch.setattr(daemon.outbox.disk.time, "time", lambda: 4e9)
-    later = EventDisk(DiskOptions(tmp_path, max_age_s=3600))
-    assert later.oldest_s > 1e9
-    assert later.expire() == 1
-    later.close()
+    disk = EventDisk(DiskOptions(tmp_path, max_age_s=HOUR_S))
+    assert disk.oldest_s == HOUR_S - 10
+    clocks.pass_by(20)
+    assert disk.expire() == 1
+    assert numbers(disk) == [2]
+    disk.close()
+
+
+@pytest.mark.parametrize("stored_at", [0.0, 1.5e9, 4e9], ids=["1970", "the last shutdown", "the future"])
+def test_a_clock_that_was_wrong_when_an_event_came_does_not_make_it_old(
+    stored_at: float, tmp_path: Path, clocks: Clocks
+) -> None:
+    clocks.wall_s = stored_at
+    disk = EventDisk(DiskOptions(tmp_path, max_age_s=HOUR_S))
+    disk.write([event(1)])
+    clocks.wall_s = 1.7e9  # it has learnt the time
+    assert disk.expire() == 0
+    disk.close()
+    clocks.running_s = 20.0  # the machine was started again
+    disk = EventDisk(DiskOptions(tmp_path, max_age_s=HOUR_S))
+    disk.write([event(2)])
+    assert disk.expire() == 0
+    assert disk.oldest_s == 0
+    clocks.pass_by(HOUR_S + 10)
+    assert disk.expire() == 2, "in any case it goes in the end"
+    disk.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -37,7 +37,7 @@ class Camera:
         for _ in range(frames):
             seen = frame("gate", 0, captured_mono=self.now)
             seen = replace(seen, captured_at=BEGAN + self.now - 100.0)
-            ids = self.events.look(seen, detections(boxes), self.rule).tolist()
+            ids = self.events.look(seen, detections(boxes), self.rule)
             self.now += 0.1
         return ids
 
@@ -186,7 +186,7 @@ def test_another_size_of_the_picture_ends_all() -> None:
     camera = Camera()
     camera.see(thing(10), frames=10)
     turned = frame("gate", 0, np.zeros((64, 48, 3), np.uint8), captured_mono=camera.now)
-    assert camera.events.look(turned, detections([thing(10)]), RULE).tolist() == [2]
+    assert camera.events.look(turned, detections([thing(10)]), RULE) == [2]
     assert camera.kinds == ["new", "end"]
 
 

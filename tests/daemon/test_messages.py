@@ -130,7 +130,7 @@ def encoded(found: Detections, **changes: Any) -> bytes:
         "image": np.zeros((720, 1280, 3), np.uint8),
         **changes,
     }
-    ids, told = np.arange(1, len(found) + 1), {"boot_id": "a1b2c3d4", "published_at": 1700000000.15649}
+    ids, told = range(1, len(found) + 1), {"boot_id": "a1b2c3d4", "published_at": 1700000000.15649}
     return encode_detections(Frame(**fields), found, ids, LABELS, TIMES, **told)
 
 

@@ -234,8 +234,8 @@ def test_nothing_is_lost_when_a_forgetful_broker_is_killed_again_and_again(forge
             forgetful.kill()
             forgetful.start()
         numbers += put(running, 1)
-        subscriber.wait_until(lambda _: subscriber.numbers()[-1:] == numbers[-1:], deadline_s=30)
-        assert sorted(set(numbers) - set(subscriber.numbers())) == []
+        # Not for the last one: it is of another topic, whose first event goes ahead of what the others have gathered.
+        subscriber.wait_until(lambda _: set(subscriber.numbers()) >= set(numbers), deadline_s=60)
         for camera in range(4):
             own = subscriber.numbers(f"cam{camera}")
             assert own == sorted(own)

@@ -30,12 +30,19 @@ class Memory:
 
 
 @dataclass
+class Outbox:
+    trouble: str = ""
+    unsaved: int = 0
+
+
+@dataclass
 class Stats:
     """What the line is made of."""
 
     cameras: Dict[str, Camera]
     publisher: Publisher
     memory: Memory = field(default_factory=lambda: Memory([]))
+    outbox: Outbox = field(default_factory=Outbox)
 
 
 CAMERAS = {"yard": Camera("online", 10.0), "gate": Camera("offline", 0.0)}
@@ -63,3 +70,10 @@ def test_it_says_that_a_broker_refuses_us_since_when_and_that_an_acl_denies_topi
 def test_what_is_given_up_for_want_of_memory_comes_before_the_cameras() -> None:
     said = sentence(Stats(CAMERAS, Publisher(True), Memory(["calibration", "camera gate"])))  # type: ignore[arg-type]
     assert said.startswith("SHORT OF MEMORY, without calibration, camera gate | 1 of 2 cameras online")
+
+
+def test_a_disk_that_does_not_take_the_events_comes_before_the_cameras_and_is_gone_when_it_does_again() -> None:
+    failing = replace(STATS, outbox=Outbox("database or disk is full", 12))
+    said = sentence(failing)  # type: ignore[arg-type]
+    assert said.startswith("EVENTS ARE NOT STORED: database or disk is full (12 unsaved) | 1 of 2 cameras online")
+    assert sentence(replace(STATS, outbox=Outbox("", 12))) == sentence(STATS)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from daemon.tracking import Tracker, stationary
+from daemon.tracking import Tracker
 from daemon.tracking.matching import best_pairs, overlaps
 from sightd.types import Detections
 
@@ -35,7 +35,7 @@ def followed(frames: Sequence[Tuple[float, Detections]], lost_after_s: float = 3
     tracker, ids = new_tracker(), []
     for at, detections in frames:
         tracker.forget(at - lost_after_s)
-        ids.append(tracker.update(detections, at, MIN_SCORE).tolist())
+        ids.append(tracker.update(detections, at, MIN_SCORE))
     return ids
 
 
@@ -124,9 +124,9 @@ def test_what_is_not_finite_has_no_track_and_harms_no_other(bad: float, column: 
     tracker.update(found([(100, 100, 40, 40), (300, 100, 40, 40)]), 0.0, MIN_SCORE)
     broken = found([(100, 100, 40, 40), (300, 100, 40, 40)])
     (broken.boxes[0] if column < 4 else broken.scores)[column % 4] = bad
-    assert tracker.update(broken, 0.1, MIN_SCORE).tolist() == [0, 2]
-    assert tracker.update(found([(100, 100, 40, 40), (300, 100, 40, 40)]), 0.2, MIN_SCORE).tolist() == [1, 2]
-    assert np.isfinite(tracker.tracks["centre"]).all()
+    assert tracker.update(broken, 0.1, MIN_SCORE) == [0, 2]
+    assert tracker.update(found([(100, 100, 40, 40), (300, 100, 40, 40)]), 0.2, MIN_SCORE) == [1, 2]
+    assert np.isfinite([(track.motion.x, track.motion.y) for track in tracker.tracks]).all()
 
 
 def test_a_box_that_was_cut_to_nothing_at_the_edge_is_followed_too() -> None:
@@ -154,8 +154,8 @@ def test_a_storm_of_false_boxes_is_forgotten_early_and_who_is_there_is_not() -> 
 def test_trackers_of_several_cameras_share_no_id_and_nothing_else() -> None:
     ids, there = itertools.count(1), found([(100, 100, 40, 40)])
     one, other = Tracker(ids), Tracker(ids)
-    assert [one.update(there, 0.0, MIN_SCORE).tolist(), other.update(there, 0.0, MIN_SCORE).tolist()] == [[1], [2]]
-    assert [one.update(there, 0.1, MIN_SCORE).tolist(), other.update(there, 0.1, MIN_SCORE).tolist()] == [[1], [2]]
+    assert [one.update(there, 0.0, MIN_SCORE), other.update(there, 0.0, MIN_SCORE)] == [[1], [2]]
+    assert [one.update(there, 0.1, MIN_SCORE), other.update(there, 0.1, MIN_SCORE)] == [[1], [2]]
 
 
 def test_what_stands_is_stationary_after_a_while_and_counts_when_it_moves_on() -> None:
@@ -163,7 +163,8 @@ def test_what_stands_is_stationary_after_a_while_and_counts_when_it_moves_on() -
     for k in range(120):
         place = 100 + 20 * max(0, k - 60)
         tracker.update(found([(place, 100, 60, 60)]), 0.1 * k, MIN_SCORE)
-        told.append((bool(stationary(tracker.tracks)[0]), int(tracker.tracks["position_changes"][0])))
+        (track,) = tracker.tracks
+        told.append((track.stationary, track.stillness.position_changes))
     assert told[29] == (False, 0)
     assert told[31] == told[60] == (True, 0)
     assert told[70] == told[-1] == (False, 1)
@@ -187,17 +188,18 @@ def test_whatever_comes_a_track_has_one_detection_a_frame_and_no_id_comes_twice(
     tracker, at, gone = new_tracker(), 10.0, set()
     for step, rows in frames:
         at += step
-        gone |= set(tracker.forget(at - 3.0)["id"].tolist())
+        gone |= {track.id for track in tracker.forget(at - 3.0)}
         detections = Detections(rows[:, :4], rows[:, 4] / 1000, np.arange(len(rows), dtype=np.int32) % 2)
-        ids = tracker.update(detections, at, MIN_SCORE)
+        ids = np.array(tracker.update(detections, at, MIN_SCORE))
         given_ids = ids[ids > 0].tolist()
         assert len(set(given_ids)) == len(given_ids)
         assert not gone & set(given_ids)
         usable = np.isfinite(rows).all(axis=1) & (detections.scores >= MIN_SCORE)
         assert (ids[usable] > 0).all(), "what is reported has a track"
-        assert (np.diff(tracker.tracks["id"]) > 0).all()
-        for column in ("box", "sides", "centre", "velocity", "variance"):
-            assert np.isfinite(tracker.tracks[column]).all()
+        assert (np.diff([track.id for track in tracker.tracks]) > 0).all()
+        for track in tracker.tracks:
+            motion = track.motion
+            assert np.isfinite([*track.box, *(getattr(motion, name) for name in motion.__slots__)]).all()
 
 
 @settings(max_examples=100, deadline=None)
@@ -207,22 +209,41 @@ def test_whatever_comes_a_track_has_one_detection_a_frame_and_no_id_comes_twice(
     )
 )
 def test_the_pairs_are_those_of_the_greedy_choice(similarity: np.ndarray) -> None:
-    rows, columns = best_pairs(similarity, 0.2)
-    assert len(set(rows.tolist())) == len(rows)
-    assert len(set(columns.tolist())) == len(columns)
+    found = [(-similarity[row, column], row, column) for row, column in np.argwhere(similarity >= 0.2).tolist()]
+    pairs = best_pairs(found[::-1])
+    rows, columns = [row for row, _ in pairs], [column for _, column in pairs]
+    assert len(set(rows)) == len(set(columns)) == len(pairs)
     left, greedy = np.where(similarity >= 0.2, similarity, 0.0), []
     while left.any():
-        row, column = np.unravel_index(left.argmax(), left.shape)
-        greedy.append(left[row, column])
+        row, column = (int(place) for place in np.unravel_index(left.argmax(), left.shape))
+        greedy.append((row, column))
         left[row], left[:, column] = 0.0, 0.0
-    if len(np.unique(similarity)) == similarity.size:
-        assert sorted(similarity[rows, columns]) == sorted(greedy)
+    assert pairs == greedy
     taken = np.zeros(similarity.shape, bool)
     taken[rows], taken[:, columns] = True, True
     assert (similarity[~taken] < 0.2).all(), "nothing that could be a pair is left"
 
 
 def test_overlaps_are_shared_area_over_united_area() -> None:
-    boxes = np.array([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 5.0, 10.0]])
-    others = np.array([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 15.0, 15.0], [20.0, 0.0, 30.0, 10.0]])
-    assert overlaps(boxes, others) == pytest.approx(np.array([[1.0, 25 / 175, 0.0], [0.5, 0.0, 0.0]]))
+    boxes = [(0.0, 0.0, 10.0, 10.0, 0), (0.0, 0.0, 5.0, 10.0, 0)]
+    others = [(0.0, 0.0, 10.0, 10.0, 0), (5.0, 5.0, 15.0, 15.0, 0), (20.0, 0.0, 30.0, 10.0, 0), (0.0, 0.0, 9.0, 9.0, 1)]
+    wanted = [(-1.0, 0, 0), (-25 / 175, 0, 1), (-0.5, 1, 0)]
+    assert overlaps(boxes, others, 0.1) == wanted
+    assert overlaps(boxes, others, 0.2) == [wanted[0], wanted[2]]
+
+
+BOXES = st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 20)] * 2, st.integers(0, 1)), max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(BOXES, BOXES)
+def test_overlaps_are_those_of_all_pairs(some: List[Tuple[int, ...]], others: List[Tuple[int, ...]]) -> None:
+    one, two = [[(x / 3, y / 3, (x + w) / 3, (y + h) / 3, c) for x, y, w, h, c in given_] for given_ in (some, others)]
+    wanted = {}
+    for row, (left, top, right, bottom, class_id) in enumerate(one):
+        for column, (x1, y1, x2, y2, other_class) in enumerate(two):
+            shared = max(0.0, min(right, x2) - max(left, x1)) * max(0.0, min(bottom, y2) - max(top, y1))
+            iou = shared / ((right - left) * (bottom - top) + (x2 - x1) * (y2 - y1) - shared)
+            if iou >= 0.2 and class_id == other_class:
+                wanted[row, column] = -iou
+    assert {(row, column): minus for minus, row, column in overlaps(one, two, 0.2)} == wanted
