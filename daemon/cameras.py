@@ -128,7 +128,7 @@ class _Camera:
             rotate=plan.rotate,
         )
         if plan.decoding == "process":
-            source: Source = ProcessSource(self._name, make)
+            source: Source = ProcessSource(self._name, make, ends=not plan.loop)
         else:
             source = self._watched = WatchedSource(make())
         try:
