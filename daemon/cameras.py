@@ -131,7 +131,8 @@ class _Camera:
             codec=plan.codec,
             rotate=plan.rotate,
         )
-        self._source = WatchedSource(ProcessSource(self._name, make) if plan.decoding == "process" else make())
+        in_process = plan.decoding == "process"
+        self._source = WatchedSource(ProcessSource(self._name, make, ends=not plan.loop) if in_process else make())
         try:
             self._read(self._source, plan)
         finally:

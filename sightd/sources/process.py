@@ -35,12 +35,13 @@ class ProcessSource(Source):
 
     :param name: what the process is called in ps, of which 15 bytes are shown.
     :param make: is pickled.
+    :param ends: whether there may be an end: of a file that is not looped.
     """
 
     live = True
 
-    def __init__(self, name: str, make: Callable[[], Source]) -> None:
-        self._name, self._recipe = name, pickle.dumps(make)
+    def __init__(self, name: str, make: Callable[[], Source], *, ends: bool = True) -> None:
+        self._name, self._recipe, self._ends = name, pickle.dumps(make), ends
         self._process: Optional[DecoderProcess] = None
         self._pictures = SharedPictures(_UNKNOWN)
         self._clock_s = self._patience_s = self._cpu_before_s = 0.0
@@ -58,8 +59,9 @@ class ProcessSource(Source):
         answer = self._ask({"do": "grab"}, self._patience_s + _HANGS_S)
         self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
         self._is_damaged = answer.damaged
-        if self.is_camera and not answer.grabbed:  # else that would be the end of it
-            raise SourceError(f"{self._name}: its stream has ended")
+        if not answer.grabbed and not self._ends:  # what says so is not to be trusted any more
+            self.end()
+            raise SourceError("the decoder process says that the stream has ended; it is started anew")
         return answer.grabbed
 
     def retrieve(self, into: Optional[Image] = None) -> Image:

@@ -28,13 +28,14 @@ class Bad(Source):
     """Numbered pictures, and from the picture *after* on what *how* names; a new process begins anew.
 
     "crash": SIGSEGV in this process; "hang": grab() does not return; "stall", "lose": the errors; "bug": an exception
-    of another kind; "grow": pictures are larger from then on; "end": a camera says that there are no more; "{...}":
+    of another kind; "grow": pictures are larger from then on; "end": there are no more; "{...}":
     the process, taken over, says that by itself; "fds": it hands over descriptors with it; "": nothing.
     """
 
+    is_camera = False
+
     def __init__(self, how: str = "", after: int = 3, *, live: bool = False) -> None:
         self._how, self._after, self.live = how, after, live
-        self.is_camera = how == "end"
         self._grabbed = 0
 
     def open(self) -> None:

@@ -199,7 +199,6 @@ class TestContainment:
     @pytest.mark.parametrize(
         ("how", "kind", "says"),
         [
-            ("end", SourceError, "has ended"),
             ("stall", StalledError, "stalled"),
             ("lose", SourceError, "lost"),
             ("bug", SourceError, "ZeroDivisionError"),
@@ -299,6 +298,14 @@ class TestContainment:
             source.open()
             assert source.grab()
         assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208  (the server's may be new)
+
+    def test_what_may_not_end_is_opened_anew(self) -> None:
+        source = ProcessSource("yard", partial(Bad, "end"), ends=False)
+        for _ in range(2):
+            source.open()
+            with pytest.raises(SourceError, match="has ended; it is started anew"):
+                read(source)
+        source.end()
 
     def test_what_it_says_looks_like_no_line_of_the_daemon_s(self, caplog: pytest.LogCaptureFixture) -> None:
         says = '{"grabbed": true, "error": "a\\nb", "logs": [["sightd.sources.bad", 30, "c\\n2026-01-01 INFO d"]]}'
