@@ -54,7 +54,7 @@ def test_looking_out_for_a_broker_that_stays_away_takes_no_memory() -> None:
         for thread in threading.enumerate():
             if thread.name == "lookout":
                 thread.join(10)
-    assert sum(isinstance(known, BrokerFinding) for known in gc.get_objects()) == 0
+    assert sum(type(known) is BrokerFinding for known in gc.get_objects()) == 0
 
 
 def test_the_second_broker_serves_while_the_first_is_away_and_the_first_when_it_is_back(

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from daemon.outbox.disk import DiskOptions
 from daemon.outbox.spool import EventSpool
 from daemon.topics import Topics
-from tests.parts.broker import Broker, Collector, collect, running_broker
+from tests.parts.broker import Broker, Collector, collect, hang_up, running_broker
 from tests.parts.events import event
 from tests.parts.publishing import Running, publishing
 
@@ -84,8 +84,7 @@ class Faithful(Collector):
         assert subscribed.wait(10)
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        hang_up(self._client)
 
     def numbers(self, topic: str = "") -> List[int]:
         """In the order of their first arrival."""
@@ -179,8 +178,7 @@ def test_a_broker_that_restores_an_old_snapshot_says_that_nothing_is_lost(forget
     subscriber.on_subscribe = lambda *_: subscribed.set()
     subscriber.subscribe("sightd/porch/+/events", qos=1)
     assert subscribed.wait(10)
-    subscriber.disconnect()
-    subscriber.loop_stop()
+    hang_up(subscriber)
     with running_events(forgetful.port, tmp_path / "outbox") as running:
         put(running, 1)
         running.wait_until(lambda _: len(running.outbox.events) == 0)
@@ -205,8 +203,7 @@ def test_a_broker_that_restores_an_old_snapshot_says_that_nothing_is_lost(forget
         assert present.wait(10), "the broker claims to have kept the session"
         wanted = {event(seq).payload for seq in range(1, 22)}
         back.wait_until(lambda collector: {message.payload for message in collector.messages} >= wanted)
-        subscriber.disconnect()
-        subscriber.loop_stop()
+        hang_up(subscriber)
         returned.close()
 
 

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.parts.certificates import Pair
 from tests.parts.requires import require
 
-__all__ = ["Broker", "Collector", "Received", "TlsListener", "collect", "free_port", "running_broker"]
+__all__ = ["Broker", "Collector", "Received", "TlsListener", "collect", "free_port", "hang_up", "running_broker"]
 
 _PATH = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])}
 
@@ -175,8 +175,14 @@ def collect(broker: Broker, topic: str = "#", *, user: Tuple[str, str] = ("", ""
         assert subscribed.wait(10), "the subscriber is not subscribed after 10 s"
         yield collector
     finally:
-        client.disconnect()
-        client.loop_stop()
+        hang_up(client)
+
+
+def hang_up(client: mqtt.Client) -> None:
+    """Disconnect *client* and let go of what it calls: in a circle with that its sockets would be collected open."""
+    client.disconnect()
+    client.loop_stop()
+    client.on_connect = client.on_message = client.on_subscribe = None
 
 
 class Collector:
