@@ -17,9 +17,9 @@ __all__ = ["LONGEST_PAUSE_S", "Route", "pauses"]
 
 # The longest, and the seconds in which a connection settles before its first event, are what an event waits for at most
 # once the broker is back: below five seconds.
-_SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.5
+_SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
 #: A connection that stood so long has held; one that breaks sooner, again and again, is not hurried after.
-_HELD_S = 8.0
+_HELD_S = 3.0
 
 #: Seconds for which a broker that says this is left alone. All other reasons may be gone at any moment.
 _WISHES_S = {

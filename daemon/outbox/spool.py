@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Callable, Iterable, List, Mapping, Optional, Set
 
+from .catch_up import CatchUp
 from .disk import DiskOptions, EventDisk
 from .memory import EventMemory
 from .message import Message
@@ -36,6 +37,8 @@ _GATHER_S = 1.0
 _EXPIRE_S = 60.0
 #: A connection begins without events for so long, in seconds, while subscribers that lost the same broker come back.
 _SETTLE_S = 2.0
+#: How fast what has gathered is sent then, in events a second.
+_CATCH_UP_RATE = 1000.0
 #: An event that nobody was subscribed to is sent again after so long, in seconds.
 _UNHEARD_PAUSE_S = 0.25
 #: Rows that one take() looks at, about.
@@ -74,7 +77,11 @@ class EventSpool:
     """
 
     def __init__(
-        self, options: Optional[DiskOptions] = None, replay_s: float = 10.0, settle_s: float = _SETTLE_S
+        self,
+        options: Optional[DiskOptions] = None,
+        replay_s: float = 10.0,
+        settle_s: float = _SETTLE_S,
+        catch_up_rate: float = _CATCH_UP_RATE,
     ) -> None:
         """Open the file, or begin one; a disk in trouble is no error.
 
@@ -82,6 +89,7 @@ class EventSpool:
         :param replay_s: how long an event stays after the broker's first receipt, in seconds; longer while the broker
             gives no sign of life.
         :param settle_s: how long a new connection waits with events, in seconds.
+        :param catch_up_rate: how fast the events of before a connection are sent in it, in events a second.
         """
         self._settle_s = settle_s
         self._disk = None if options is None else EventDisk(options)
@@ -96,7 +104,7 @@ class EventSpool:
         #: What need not be kept any more.
         self._gone: Set[int] = set()
         self._bad: Set[int] = set()
-        self._gate = TopicGate()
+        self._gate, self._catch_up = TopicGate(), CatchUp(catch_up_rate)
         #: The last number that was looked at; begin anew.
         self._cursor, self._rescan = 0, False
         self._began_at = 0.0
@@ -159,6 +167,7 @@ class EventSpool:
             self._receipts.begin()
             self._rescan = True
             self._began_at = time.monotonic()
+            self._catch_up.begin(self._seq, self._began_at + self._settle_s)
 
     def take(self, limit: int, heard_at: float) -> List[Message]:
         """Up to *limit* events to be sent now, in order (publisher); each comes back as a receipt, or after begin().
@@ -167,9 +176,11 @@ class EventSpool:
         """
         now = time.monotonic()
         position = self._look_up(now, heard_at)
+        settled = now >= self._began_at + self._settle_s
+        limit = self._catch_up.room(limit, position, now) if settled else 0
         taken: List[Message] = []
         looked, step = 0, limit
-        while now >= self._began_at + self._settle_s and len(taken) < limit and looked < _LOOK:
+        while len(taken) < limit and looked < _LOOK:
             rows = [] if self._disk is None else self._disk.read(position, step)
             with self._changed:
                 self._bad.update(seq for seq, event in rows if event is None)
@@ -181,6 +192,7 @@ class EventSpool:
                         self._choose(self._waiting, limit, now, taken)
                     break
             position, looked, step = rows[-1][0], looked + len(rows), 2 * step
+        self._catch_up.sent(len(taken))
         if looked >= _LOOK and not taken:
             self.on_ready()  # many were passed over: go on looking at once, after the network had its turn
         return taken

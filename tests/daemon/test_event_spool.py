@@ -30,7 +30,7 @@ def spool(tmp_path: Path) -> Iterator[EventSpool]:
 
 
 def opened_at(folder: Path, replay_s: float = 10.0, **options: Any) -> EventSpool:
-    spool = EventSpool(DiskOptions(folder, **options), replay_s, settle_s=0)
+    spool = EventSpool(DiskOptions(folder, **options), replay_s, settle_s=0, catch_up_rate=1e9)
     spool.begin()
     return spool
 

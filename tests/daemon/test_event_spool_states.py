@@ -43,7 +43,7 @@ class Spool(RuleBasedStateMachine):
         self.spool = self.open(self.base / "0")
 
     def open(self, folder: Path) -> EventSpool:
-        spool = EventSpool(DiskOptions(folder), replay_s=10, settle_s=0)
+        spool = EventSpool(DiskOptions(folder), replay_s=10, settle_s=0, catch_up_rate=1e9)
         spool.begin()
         self.folder = folder
         return spool
