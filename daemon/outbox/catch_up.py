@@ -11,8 +11,8 @@ _BURST = 100.0
 class CatchUp:
     """A token bucket for the events of before the connection; what is new is sent as it comes.
 
-    For a subscriber that is slower than the publisher a broker keeps some messages (mosquitto 1000, by default). What is
-    beyond it drops, gives its receipts for it all the same, and tells nobody. So what has gathered is sent at a rate that
+    For a subscriber that is slower than the publisher a broker keeps some messages (mosquitto 1000, by default);
+    more it drops, giving its receipts all the same, and telling nobody. So what has gathered is sent at a rate that
     subscribers keep up with.
 
     Not for use by several threads. Times are monotonic seconds.

@@ -225,7 +225,7 @@ def test_a_subscriber_that_comes_back_late_has_missed_nothing(broker: Broker, tm
 
 
 def test_a_backlog_does_not_overrun_a_subscriber_that_is_slower_than_the_disk(broker: Broker, tmp_path: Path) -> None:
-    """mosquitto keeps 1000 messages for it, drops what is beyond, and gives its receipt all the same."""
+    """Mosquitto keeps 1000 messages for it, drops what is beyond, and gives its receipt all the same."""
     broker.stop()
     with running_events(broker.port, tmp_path / "outbox") as running:
         numbers = put(running, 2500)
