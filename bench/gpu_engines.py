@@ -40,8 +40,8 @@ INT8 = {
     "int8-entropy": (Recipe("tensorrt-entropy", "conv", 16), 16),
     "int8-minmax": (Recipe("tensorrt-minmax", "conv", 16), 16),
     "int8-minmax-32": (Recipe("tensorrt-minmax", "conv", 32), 32),
+    "int8-minmax-64": (Recipe("tensorrt-minmax", "conv", 64), 64),
     "int8-mse": (Recipe("mse", "conv", 16), 16),
-    "int8-mse-32": (Recipe("mse", "conv", 32), 32),
 }
 #: Every engine that a model can have.
 NAMES = (*FLOATS, *INT8)

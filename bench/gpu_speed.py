@@ -24,7 +24,10 @@ _SECONDS = 2.0
 
 
 def engine_speed(engines: ModelEngines, batches: Sequence[int], seconds: float = 1.0) -> Dict[str, Any]:
-    """Engine -> batch -> p50_ms and p95_ms from submit to result with copies, pictures_s of filled slots."""
+    """Engine -> batch -> p50_ms and p95_ms from submit to result with copies, pictures_s of filled slots.
+
+    The sizes take turns, as in a daemon. "graphs": those that run as CUDA graphs.
+    """
     found: Dict[str, Any] = {}
     for name in engines.names():
         with engines.open(name) as engine:
@@ -32,6 +35,7 @@ def engine_speed(engines: ModelEngines, batches: Sequence[int], seconds: float =
             timed: Dict[str, Any] = latencies({name: engine}, _picture(), usable, rounds=_ROUNDS)[name]
             for batch in usable:
                 timed[str(batch)]["pictures_s"] = round(throughput(engine, batch, engine.depth, seconds), 1)
+            timed["graphs"] = list(getattr(engine, "graph_batches", tuple)())
             found[name] = timed
     return found
 

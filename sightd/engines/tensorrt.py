@@ -24,8 +24,10 @@ __all__ = ["TensorRtEngine", "load", "versions"]
 
 _log = logging.getLogger(__name__)
 
-#: A CUDA graph is worth its memory from here on.
-_PAYS = 1.03
+#: A CUDA graph may take so many times as long as plain work: it always spares the CPU most of the launching.
+_DEAREST = 1.1
+#: So many batch sizes have one, the smallest ones and the largest.
+_MOST_GRAPHS = 16
 
 
 def load(
@@ -110,7 +112,7 @@ class TensorRtEngine(Engine):
 
         All slots must be free.
         """
-        for count in sorted({1, self.max_batch}):
+        for count in sorted({*range(1, min(self.max_batch, _MOST_GRAPHS)), self.max_batch}):
             for slot in self._slots:
                 slot.fill(count, image)
                 slot.start(count)
@@ -134,11 +136,11 @@ class TensorRtEngine(Engine):
         self._closing.close()
 
     def _try_graph(self, count: int) -> None:
-        """Run batches of *count* as CUDA graphs, if they can be captured and are faster."""
+        """Run batches of *count* as CUDA graphs, if they can be captured and are not slower."""
         first = self._slots[0]
         try:
             plain_s, graph_s = first.race_graph(count)
-            if plain_s < _PAYS * graph_s:
+            if graph_s > _DEAREST * plain_s:
                 first.drop_graph(count)
                 return
             for slot in self._slots[1:]:

@@ -19,7 +19,7 @@ from sightd.types import InputSpec
 from tests.parts import fake_tensorrt_runtime
 from tests.parts.fake_cuda import FakeGpu
 from tests.parts.fake_tensorrt import install
-from tests.parts.fake_tensorrt_runtime import make_plan
+from tests.parts.fake_tensorrt_runtime import _Context, make_plan
 from tests.parts.finished import bright_quadrants
 from tests.parts.host_kernel import host_kernels
 
@@ -238,8 +238,6 @@ class TestBatches:
             if graphs:
                 engine.warm_up(picture(1))
                 assert 4 in engine.graph_batches()
-            for _ in range(engine.depth):  # a graph is used from a slot's second batch of a size on
-                assert greys(submit(engine, 1, 2, 3, 4)) == [1, 2, 3, 4]
             routines = len(gpu.routines)
             assert greys(submit(engine, 1, 2, 3, 4)) == [1, 2, 3, 4]
             calls = len(gpu.routines) - routines
@@ -314,19 +312,45 @@ class TestClosing:
 
 
 class TestGraphs:
-    def test_are_kept_where_they_are_faster_and_find_the_same(self, gpu: FakeGpu, plan: Path) -> None:
+    def test_are_kept_where_they_are_not_slower_and_find_the_same(self, gpu: FakeGpu, plan: Path) -> None:
         with TensorRtEngine(plan, SPEC, max_batch=4) as engine:
             engine.warm_up(picture(1))
-            assert engine.graph_batches() == [1, 4]
-            assert gpu.alive()["graph"] == 6
-            launched = []
-            for values in ([1, 2, 3, 4], [4, 3, 2, 1], [9], [8], [5, 6], [6, 5], [1, 2, 3, 4], [4, 3, 2, 1]):
+            assert engine.graph_batches() == [1, 2, 3, 4]
+            assert gpu.alive()["graph"] == 4 * engine.depth
+            plain = gpu.routines.count("cudaLaunchKernel")
+            for values in ([1, 2, 3, 4], [9], [5, 6], [6, 5, 7], [8], [4, 3, 2, 1]):
                 before = gpu.routines.count("cuGraphLaunch")
                 for _ in range(engine.depth):
                     assert greys(submit(engine, *values)) == values
-                launched.append(gpu.routines.count("cuGraphLaunch") - before)
-            # From the second batch of its size on: the first takes the size over, as plain work.
-            assert launched == [0, 3, 0, 3, 0, 0, 0, 3]
+                assert gpu.routines.count("cuGraphLaunch") - before == engine.depth
+            assert gpu.routines.count("cudaLaunchKernel") == plain
+
+    def test_are_for_the_smallest_sizes_and_the_largest(
+        self, gpu: FakeGpu, plan: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tensorrt, "_MOST_GRAPHS", 3)
+        with TensorRtEngine(plan, SPEC, max_batch=4) as engine:
+            engine.warm_up(picture(1))
+            assert engine.graph_batches() == [1, 2, 4]
+            for values in ([1, 2, 3], [1, 2], [3, 2, 1], [4, 3, 2, 1], [7]):
+                assert greys(submit(engine, *values)) == values
+
+    def test_that_hold_only_at_the_size_of_the_last_plain_batch_are_dropped(
+        self, gpu: FakeGpu, plan: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        compute = _Context._compute
+
+        def depend_on_the_context(self: Any, name: str, shape: Any, addresses: Any, captured: bool) -> None:
+            if not captured or self._flushed == shape:
+                compute(self, name, shape, addresses, captured)
+
+        monkeypatch.setattr(_Context, "_compute", depend_on_the_context)
+        with TensorRtEngine(plan, SPEC, max_batch=4) as engine:
+            engine.warm_up(picture(1))
+            assert engine.graph_batches() == []
+            for values in ([1, 2, 3], [1], [4, 3, 2, 1]):
+                assert greys(submit(engine, *values)) == values
+        assert caplog.text.count("computes something else: not used") == 4
 
     def test_are_tried_once(self, gpu: FakeGpu, plan: Path) -> None:
         with TensorRtEngine(plan, SPEC, max_batch=4) as engine:
@@ -334,7 +358,7 @@ class TestGraphs:
             captured = gpu.routines.count("cuStreamBeginCapture_v2")
             engine.warm_up(picture(1))
             assert gpu.routines.count("cuStreamBeginCapture_v2") == captured
-            assert engine.graph_batches() == [1, 4]
+            assert engine.graph_batches() == [1, 2, 3, 4]
 
     def test_are_dropped_where_they_are_slower(self, gpu: FakeGpu, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         library = cuda_graph._libcuda()
@@ -456,7 +480,7 @@ def test_whichever_call_fails_while_warming_up_closing_leaves_nothing(
     gpu.delay_s = 0.0
     monkeypatch.setattr("sightd.engines.tensorrt_slot._ROUNDS", 1)
     monkeypatch.setattr("sightd.engines.letterbox_choice._ROUNDS", 1)
-    monkeypatch.setattr(tensorrt, "_PAYS", 0.0)  # keep the graphs
+    monkeypatch.setattr(tensorrt, "_DEAREST", float("inf"))  # keep the graphs
     calls = 0
     with TensorRtEngine(plan, SPEC, max_batch=2, preprocess=preprocess) as engine:
         before = len(gpu.routines)
