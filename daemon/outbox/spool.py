@@ -38,7 +38,7 @@ _EXPIRE_S = 60.0
 #: A connection begins without events for so long, in seconds, while subscribers that lost the same broker come back.
 _SETTLE_S = 2.0
 #: How fast what has gathered is sent then, in events a second.
-_CATCH_UP_RATE = 1000.0
+_CATCH_UP_RATE = 2000.0
 #: An event that nobody was subscribed to is sent again after so long, in seconds.
 _UNHEARD_PAUSE_S = 0.25
 #: Rows that one take() looks at, about.
