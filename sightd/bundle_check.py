@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .bundle import Bundle
 from .engine_fit import check_fits
 from .engines import Engine, EngineOptions, open_engine, versions_here
-from .errors import BundleError
+from .errors import BundleError, naming
 from .golden import Golden, check_golden, look, read_golden
 
 __all__ = ["check_classes", "check_golden_classes", "check_runs", "open_checked"]
@@ -92,7 +92,8 @@ def _golden(bundle: Bundle) -> Optional[Golden]:
 def _check_output(bundle: Bundle, engine: Engine) -> None:
     """Infer one grey picture."""
     spec = bundle.manifest.input
-    found = look(engine, np.full((spec.height, spec.width, 3), 128, np.uint8))
+    with naming(str(bundle.folder)):
+        found = look(engine, np.full((spec.height, spec.width, 3), 128, np.uint8))
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
         raise BundleError(f"{bundle.folder}: the engine's output is not finite on a grey picture: convert again")
     check_classes(str(bundle.folder), found.classes, bundle.manifest.labels)
