@@ -90,10 +90,10 @@ def _golden(bundle: Bundle) -> Optional[Golden]:
 
 
 def _check_output(bundle: Bundle, engine: Engine) -> None:
-    """Infer one grey picture."""
+    """Infer one black picture, as warming up does."""
     spec = bundle.manifest.input
     with naming(str(bundle.folder)):
-        found = look(engine, np.full((spec.height, spec.width, 3), 128, np.uint8))
+        found = look(engine, np.zeros((spec.height, spec.width, 3), np.uint8))
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        raise BundleError(f"{bundle.folder}: the engine's output is not finite on a grey picture: convert again")
+        raise BundleError(f"{bundle.folder}: the engine's output is not finite on a black picture: convert again")
     check_classes(str(bundle.folder), found.classes, bundle.manifest.labels)

@@ -107,7 +107,7 @@ def _refuse(*anything: object) -> None:
 
 @pytest.mark.parametrize("extras", [[GOLDEN], []])
 def test_an_engine_with_more_classes_than_labels_is_not_served(tmp_path: Path, extras: List[str]) -> None:
-    """The grey picture shows it where there is no golden one."""
+    """The black picture shows it where there is no golden one."""
     bundle = publish_quadrants(tmp_path)
     short = replace(bundle, manifest=replace(bundle.manifest, labels=["one"], extras=extras))
     with pytest.raises(BundleError, match=r"finds class 3, .* its manifest has 1 labels: .* \(--labels\)"):
