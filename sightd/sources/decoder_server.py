@@ -70,14 +70,19 @@ def main(control_fd: int) -> None:
             child = os.fork()
         except OSError as error:  # too many processes, or no memory
             connection.close()
-            send(control, json.dumps({"error": str(error)}).encode())
+            _answer(control, {"error": str(error)})
             continue
         if child == 0:
             for other in (control, *connections.values()):
                 other.close()
             _become_decoder(name, server, (ended, tell_ended), connection)
         connections[child] = connection
-        send(control, json.dumps({"pid": child}).encode())
+        _answer(control, {"pid": child})
+
+
+def _answer(control: socket.socket, answer: Dict[str, Any]) -> None:
+    with suppress(OSError):  # nobody listens any more: receive() says so
+        send(control, json.dumps(answer).encode())
 
 
 def _say_who_ended(connections: Dict[int, socket.socket]) -> None:
