@@ -19,6 +19,8 @@ __all__ = ["check_classes", "check_golden_classes", "check_runs", "open_checked"
 
 _log = logging.getLogger(__name__)
 
+_UNCHECKED = "what the engine computes can't be checked: %s"
+
 
 def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
     """Open the engine of *bundle* as open_engine does, after and before all that can tell it from a wrong one.
@@ -58,9 +60,15 @@ def check_runs(bundle: Bundle) -> None:
 def check_golden_classes(bundle: Bundle) -> None:
     """Whether all that was found on the golden picture has a label; what can be told without the engine.
 
-    :raises BundleError: it has not, or the golden picture is lost.
+    Where that picture is lost the log says so, and no more: the bundle is served all the same.
+
+    :raises BundleError: it has not.
     """
-    golden = read_golden(bundle)
+    try:
+        golden = read_golden(bundle)
+    except BundleError as error:
+        _log.error(_UNCHECKED, error)
+        return
     if golden is not None:
         check_classes(str(bundle.folder), golden.found.classes, bundle.manifest.labels)
 
@@ -82,7 +90,7 @@ def _golden(bundle: Bundle) -> Optional[Golden]:
     try:
         golden = read_golden(bundle)
     except BundleError as error:
-        _log.error("what the engine computes can't be checked: %s", error)
+        _log.error(_UNCHECKED, error)
         return None
     if golden is None:
         _log.info("%s: has no golden picture, an older sightd made it; it is run unchecked", bundle.folder)

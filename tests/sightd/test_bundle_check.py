@@ -114,8 +114,15 @@ def test_an_engine_with_more_classes_than_labels_is_not_served(tmp_path: Path, e
         open_checked(short, EngineOptions())
 
 
-def test_the_golden_picture_tells_missing_labels_without_the_engine(tmp_path: Path) -> None:
+def test_the_golden_picture_tells_missing_labels_without_the_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bundle = publish_quadrants(tmp_path)
+    short = replace(bundle, manifest=replace(bundle.manifest, labels=["a", "b", "c"]))
     check_golden_classes(bundle)
     with pytest.raises(BundleError, match="finds class 3"):
-        check_golden_classes(replace(bundle, manifest=replace(bundle.manifest, labels=["a", "b", "c"])))
+        check_golden_classes(short)
+    assert caplog.text == ""
+    (bundle.folder / GOLDEN).unlink()
+    check_golden_classes(short)
+    assert "missing or damaged" in caplog.text
