@@ -19,6 +19,7 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sightd.bundle_check import check_classes
 from sightd.crops import crop
 from sightd.engines import Engine, Ticket
 from sightd.errors import naming
@@ -157,6 +158,7 @@ class _Question:
         self.classifier.under_way -= 1
         with naming(f"classifier {self.name}"):
             candidates = self.ticket.result()
+            check_classes(f"classifier {self.name}", candidates.classes[:, 0], self.classifier.labels)
         best = zip(self.places, candidates.scores[:, 0].tolist(), candidates.classes[:, 0].tolist())
         for place, score, index in best:
             if score >= self.min_score:

@@ -141,6 +141,7 @@ class Publisher:
                 None if options.address == self._without_will else will,
                 inbox=self._inbox,
                 on_deaf=self._on_deaf,
+                on_flood=self._on_flood,
                 on_unheard=self._on_unheard,
             )
         except SightdError as error:
@@ -211,6 +212,10 @@ class Publisher:
     def _on_deaf(self, reason: str) -> None:
         topic_filter = self._inbox.topic_filter if self._inbox else ""
         self._note_denial(topic_filter, reason, advice.deaf(self._route.options, topic_filter, reason))
+
+    def _on_flood(self) -> None:
+        topic_filter = self._inbox.topic_filter if self._inbox else ""
+        self._note_denial(topic_filter, "flooded", advice.flooded(self._route.options, topic_filter))
 
     def _note_denial(self, topic: str, reason: str, sentence: str) -> None:
         self.denials[reason] += 1

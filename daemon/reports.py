@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
+from sightd.bundle_check import check_classes
 from sightd.types import Detections, Frame
 
 from .batches import Inferred
@@ -80,6 +81,7 @@ class Reporter:
             events.close()
 
     def _report(self, frame: Frame, detections: Detections, rule: Rule, inferred: Inferred) -> None:
+        check_classes(rule.bundle, detections.classes, self._labels[rule.bundle])
         candidates = rule.tracked(detections)
         track_ids = self._events_of(frame.camera, rule.bundle).look(frame, candidates, rule)
         reported = candidates.scores >= rule.min_score

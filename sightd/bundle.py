@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 import msgspec
 
 from .bounded import decode_json, read_bounded
-from .errors import BundleError
+from .errors import BundleError, NoBundleError
 from .types import InputSpec
 
 __all__ = [
@@ -44,6 +44,9 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
 _MAX_MANIFEST_BYTES = 4 << 20
+#: Of a full batch of pictures, in each of an engine's slots: 54 pictures of 2560 x 2560 pixels.
+_MAX_BATCH_BYTES = 1 << 30
+_MAX_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,11 @@ class Profile:
     opt: int = 4
     max: int = 8
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max <= _MAX_BATCH:
+            sizes = f"{self.min}, {self.opt}, {self.max}"
+            raise ValueError(f"batch sizes {sizes}: they must rise (min, opt, max), within 1..{_MAX_BATCH}")
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -137,6 +145,12 @@ class Manifest:
     #: What the conversion was asked for, to repeat it.
     request: Dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        batch_bytes = self.profile.max * self.input.width * self.input.height * 3
+        if batch_bytes > _MAX_BATCH_BYTES:
+            pictures = f"{self.profile.max} pictures of {self.input.width} x {self.input.height} pixels"
+            raise ValueError(f"a batch of {pictures} would take more than {_MAX_BATCH_BYTES >> 20} MiB of memory")
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -169,13 +183,14 @@ class Bundle:
 def open_bundle(folder: Path) -> Bundle:
     """Read and check a bundle.
 
-    :raises BundleError: missing, of another schema, or the engine file is not the one described.
+    :raises NoBundleError: there is none.
+    :raises BundleError: of another schema, or the engine file is not the one described.
     """
     path = folder / MANIFEST
     try:
         manifest = _read_manifest(path)
     except FileNotFoundError:
-        raise BundleError(
+        raise NoBundleError(
             f"{folder}: no {MANIFEST} there; make a bundle with: sightd convert MODEL --out {folder}"
         ) from None
     except OSError as error:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import platform
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .engine_fit import check_fits
 from .engines import Engine, EngineOptions, open_engine, versions_here
-from .errors import BundleError
+from .errors import BundleError, naming
 from .golden import Golden, check_golden, look, read_golden
-from .types import Image
 
-__all__ = ["check_runs", "open_checked"]
+__all__ = ["check_classes", "check_golden_classes", "check_runs", "open_checked"]
 
 _log = logging.getLogger(__name__)
+
+_UNCHECKED = "what the engine computes can't be checked: %s"
 
 
 def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
@@ -26,7 +28,7 @@ def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
     What is loaded is what was hashed; what the engine finds on its golden picture is compared. Where that
     picture is lost the engine runs unchecked, and the log says so: its file is the right one all the same.
 
-    :raises BundleError: its file is missing, altered or damaged.
+    :raises BundleError: its file is missing, altered or damaged, or finds what the manifest has no label for.
     :raises EngineMismatch: it was built for another machine, or computes something else on this one.
     :raises EngineError: it does not load or fails.
     """
@@ -37,6 +39,7 @@ def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
         golden = _golden(bundle)
         if golden is not None:
             check_golden(engine, bundle, golden)
+        _check_output(bundle, engine)
     except BaseException:
         engine.close()
         raise
@@ -44,33 +47,61 @@ def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
 
 
 def check_runs(bundle: Bundle) -> None:
-    """Open the engine of *bundle*, and its fallback, and infer one grey picture with each.
+    """Open the engine of *bundle*, and its fallback, and close them.
 
-    :raises BundleError: what comes out is not what the manifest promises, or the golden picture is lost; else as
-        :func:`open_checked`.
+    :raises BundleError: the golden picture is lost; else as :func:`open_checked`.
     """
     read_golden(bundle)
-    picture = np.full((bundle.manifest.input.height, bundle.manifest.input.width, 3), 128, np.uint8)
     for one in (bundle, bundle.fallback):
         if one is not None:
-            with open_checked(one, EngineOptions()) as engine:
-                _check_output(one, engine, picture)
+            open_checked(one, EngineOptions()).close()
+
+
+def check_golden_classes(bundle: Bundle) -> None:
+    """Whether all that was found on the golden picture has a label; what can be told without the engine.
+
+    Where that picture is lost the log says so, and no more: the bundle is served all the same.
+
+    :raises BundleError: it has not.
+    """
+    try:
+        golden = read_golden(bundle)
+    except BundleError as error:
+        _log.error(_UNCHECKED, error)
+        return
+    if golden is not None:
+        check_classes(str(bundle.folder), golden.found.classes, bundle.manifest.labels)
+
+
+def check_classes(bundle: str, classes: NDArray[np.int32], labels: Sequence[str]) -> None:
+    """Whether the *labels* of the manifest are enough for the *classes* that the engine has found.
+
+    :raises BundleError: they are not.
+    """
+    highest = int(classes.max(initial=-1))
+    if highest >= len(labels):
+        raise BundleError(
+            f"{bundle}: the engine finds class {highest}, counted from 0, but its manifest has {len(labels)} labels: "
+            "they are not this model's; convert it again with a label for each class (--labels)"
+        )
 
 
 def _golden(bundle: Bundle) -> Optional[Golden]:
     try:
         golden = read_golden(bundle)
     except BundleError as error:
-        _log.error("what the engine computes can't be checked: %s", error)
+        _log.error(_UNCHECKED, error)
         return None
     if golden is None:
         _log.info("%s: has no golden picture, an older sightd made it; it is run unchecked", bundle.folder)
     return golden
 
 
-def _check_output(bundle: Bundle, engine: Engine, picture: Image) -> None:
-    found = look(engine, picture)
+def _check_output(bundle: Bundle, engine: Engine) -> None:
+    """Infer one black picture, as warming up does."""
+    spec = bundle.manifest.input
+    with naming(str(bundle.folder)):
+        found = look(engine, np.zeros((spec.height, spec.width, 3), np.uint8))
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        raise BundleError(f"{bundle.folder}: the engine's output is not finite on a grey picture: convert again")
-    if found.classes.max(initial=0) >= len(bundle.manifest.labels):
-        raise BundleError(f"{bundle.folder}: the engine knows more classes than there are labels: convert again")
+        raise BundleError(f"{bundle.folder}: the engine's output is not finite on a black picture: convert again")
+    check_classes(str(bundle.folder), found.classes, bundle.manifest.labels)

@@ -13,7 +13,7 @@ from typing import Iterator, Sequence
 
 from .errors import BundleError, ConfigError
 
-__all__ = ["check_trusted"]
+__all__ = ["check_place", "check_trusted"]
 
 
 def check_trusted(folder: Path, allowed: Sequence[Path]) -> None:
@@ -22,6 +22,17 @@ def check_trusted(folder: Path, allowed: Sequence[Path]) -> None:
     :raises ConfigError: it lies elsewhere, or a link leads elsewhere.
     :raises BundleError: every user of this machine may write to it, to one of its files, or to a folder above it.
     """
+    check_place(folder, allowed)
+    real = folder.resolve()
+    for path in chain(_content(real), (real,), real.parents):
+        _check_shut(path, inside=path == real or real in path.parents)
+
+
+def check_place(folder: Path, allowed: Sequence[Path]) -> None:
+    """The first half of :func:`check_trusted`, for a folder that may be yet to come.
+
+    :raises ConfigError: it lies elsewhere, or a link leads elsewhere.
+    """
     real = folder.resolve()
     if not any(root in (real, *real.parents) for root in (path.resolve() for path in allowed)):
         lies = f"{folder}" if real == folder.absolute() else f"{folder}, which leads to {real},"
@@ -29,8 +40,6 @@ def check_trusted(folder: Path, allowed: Sequence[Path]) -> None:
             f"bundle_folders: {lies} is in none of {', '.join(map(str, allowed))}; engines are code: move it there, or "
             "add the folder that holds it"
         )
-    for path in chain(_content(real), (real,), real.parents):
-        _check_shut(path, inside=path == real or real in path.parents)
 
 
 def _content(folder: Path) -> Iterator[Path]:

@@ -16,8 +16,8 @@ from typing_extensions import Annotated
 
 from . import __version__
 from .bundle import Manifest, open_bundle
-from .bundle_trust import check_trusted
-from .errors import BundleError, ConfigError, DisagreementError, SightdError
+from .bundle_trust import check_place, check_trusted
+from .errors import ConfigError, DisagreementError, NoBundleError, SightdError
 from .install.cli import register as register_install
 from .logs import configure_logging, log_the_uncaught
 from .redact import redact
@@ -136,18 +136,25 @@ def _check_models(settings: Settings) -> List[str]:
     """A line for each bundle; where all are there already, the settings are held against them.
 
     :raises ConfigError: they do not fit, a camera asks for a label that its model does not have for instance.
+    :raises BundleError: the daemon would not run one.
     """
     from daemon.rules import rules_for
+
+    from .bundle_check import check_golden_classes
 
     lines: List[str] = []
     manifests: Dict[str, Manifest] = {}
     for bundle in settings.bundles:
+        check_place(Path(bundle), settings.bundle_folders)
         try:
-            manifest = manifests[bundle] = open_bundle(Path(bundle)).manifest
-            check_trusted(Path(bundle), settings.bundle_folders)
-            lines.append(f"bundle   {bundle}: {manifest.model.name}, {len(manifest.labels)} labels")
-        except BundleError as error:
+            opened = open_bundle(Path(bundle))
+        except NoBundleError as error:
             lines.append(f"bundle   {bundle} (labels are not checked: {error})")
+            continue
+        check_trusted(Path(bundle), settings.bundle_folders)
+        check_golden_classes(opened)
+        manifest = manifests[bundle] = opened.manifest
+        lines.append(f"bundle   {bundle}: {manifest.model.name}, {len(manifest.labels)} labels")
     if len(manifests) == len(settings.bundles):
         rules_for(settings, manifests)
     return lines
@@ -159,10 +166,11 @@ def _summary(settings: Settings) -> List[str]:
     (host, port), *others = mqtt.addresses
     lines = [f"broker   {host}:{port}{user}, topics below {settings.topic_prefix}"]
     lines += [f"broker   {host}:{port} in its place" for host, port in others]
+    several = len(settings.bundles) > 1
     for name, camera in settings.cameras.items():
         rate = f"at most {camera.max_fps:g} fps" if camera.max_fps else "every frame"
         state = rate if camera.enabled else "disabled"
-        model = f", {settings.bundle_of(name)}" if len(settings.bundles) > 1 else ""
+        model = f", {settings.bundle_of(name)}" if several else ""
         lines.append(f"camera   {name}: {shown(camera.url.get_secret_value())} ({state}{model})")
     for name, classifier in settings.classifiers.items():
         objects, cameras = ", ".join(classifier.objects or ["all"]), ", ".join(classifier.cameras or ["all cameras"])

@@ -18,6 +18,7 @@ __all__ = [
     "EngineError",
     "EngineMismatch",
     "ModelError",
+    "NoBundleError",
     "SightdError",
     "SourceError",
     "StalledError",
@@ -43,6 +44,10 @@ class StalledError(SourceError):
 
 class BundleError(SightdError):
     """A bundle is missing, incomplete, altered, or not made for this machine."""
+
+
+class NoBundleError(BundleError):
+    """There is no bundle in its folder, yet."""
 
 
 class EngineError(SightdError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from .inflow import MOST, PAUSE_S
 from .limits import TOO_LARGE
 from .options import BrokerOptions
 
-__all__ = ["deaf", "denied", "ended", "refused", "silent", "stuck", "unreachable"]
+__all__ = ["deaf", "denied", "ended", "flooded", "refused", "silent", "stuck", "unreachable"]
 
 _ELSEWHERE = "to {reference!r}, which sightd does if it is among mqtt.host and mqtt.fallbacks, or mqtt.redirects is any"
 _REDIRECTS = {
@@ -127,12 +128,18 @@ def deaf(options: BrokerOptions, topic_filter: str, reason: str) -> str:
     )
 
 
+def flooded(options: BrokerOptions, topic_filter: str) -> str:
+    """Somebody publishes so many commands that we do not listen for a while."""
+    return (
+        f"{options}: more than {MOST} commands a second come on {topic_filter}: none is taken for {PAUSE_S:.0f} s, "
+        "again and again; find who publishes them, and who may, in the broker's log and ACL"
+    )
+
+
 def stuck(options: BrokerOptions) -> str:
     """The broker gave signs of life, but no receipts."""
-    return (
-        f"{options}: no receipt for {2 * options.keepalive_s} s, connecting anew: is the broker, or the network, "
-        "overloaded, or does somebody flood the topics of commands?"
-    )
+    waited_s = 2 * options.keepalive_s
+    return f"{options}: no receipt for {waited_s} s, connecting anew: is the broker, or the network, overloaded?"
 
 
 def ended(options: BrokerOptions, reason: str, prefix: str, reference: str = "") -> str:

@@ -21,6 +21,7 @@ from ..outbox import Message, Outbox
 from . import advice
 from .client import LARGEST_INCOMING, MQTT_5, MQTT_311, connect, new_client
 from .ending import Cause, Ending
+from .inflow import Inflow
 from .limits import TOO_LARGE, Limits
 from .options import BrokerOptions
 from .window import Window
@@ -29,6 +30,8 @@ __all__ = ["MQTT_5", "MQTT_311", "Connection", "Inbox"]
 
 #: How long a turn waits while nothing happens, in seconds.
 _TICK_S = 0.1
+#: Packets that are read in a turn, once accepted: what is waited for may come behind many commands.
+_MOST_READ = 200
 #: How long a broker may think about MQTT 5's CONNECT. One without MQTT 5 may misread it and wait for more (amqtt 0.12
 #: does); 3.1.1 follows then, with the keep-alive as its limit, so a slow broker is not lost.
 _ANSWER_TIMEOUT_S = 2.0
@@ -64,6 +67,7 @@ class Connection:
         *,
         inbox: Optional[Inbox] = None,
         on_deaf: Optional[Callable[[str], None]] = None,
+        on_flood: Optional[Callable[[], None]] = None,
         on_unheard: Optional[Callable[[Message], None]] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
@@ -72,14 +76,16 @@ class Connection:
         :param prefix: what the user has to be allowed to write to, for messages.
         :param on_receipt: called in turn() and publish() with a QoS 1 message and "" when the broker took it, or its
             reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
-        :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us.
+        :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us, and
+            *on_flood* when so much comes that we do without for a while.
         :param on_unheard: called instead of *on_receipt* with one that the broker took, but nobody subscribed to, which
             only MQTT 5 tells.
         :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
             to do.
         """
         self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
-        self._inbox, self._on_deaf, self._on_unheard = inbox, on_deaf, on_unheard
+        self._inbox, self._inflow = inbox, Inflow()
+        self._on_deaf, self._on_flood, self._on_unheard = on_deaf, on_flood, on_unheard
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
@@ -135,6 +141,8 @@ class Connection:
         if ready & select.POLLOUT:
             self._client.loop_write()
         self._client.loop_misc()
+        if self._inflow.may_reopen(time.monotonic()):
+            self._subscribe()
         return self._send_line() and self._client.socket() is not None
 
     def publish(self, message: Message) -> bool:
@@ -215,14 +223,24 @@ class Connection:
         """Take what has come. False: it makes no sense, or is larger than anything that a broker has to say."""
         self.heard_at = time.monotonic()
         try:
-            self._client.loop_read()
-            # What TLS has decrypted already makes no socket readable.
-            while isinstance(connection, ssl.SSLSocket) and connection.pending():
+            for _ in range(_MOST_READ if self.accepted else 1):
                 self._client.loop_read()
+                if self._client.socket() is None or not _has_more(connection):
+                    break
         except _GARBAGE:
             return False
         # paho would gather up to 256 MB. In MQTT 3.1.1 nothing else limits what somebody publishes for us.
         return self._client._in_packet["remaining_length"] <= LARGEST_INCOMING
+
+    def _subscribe(self) -> None:
+        if self._inbox is not None:
+            self._client.subscribe(self._inbox.topic_filter, qos=0)
+
+    def _unsubscribe(self) -> None:
+        if self._inbox is not None:
+            self._client.unsubscribe(self._inbox.topic_filter)
+        if self._on_flood is not None:
+            self._on_flood()
 
     def _tell(self) -> None:
         news, self._news = self._news, []
@@ -238,8 +256,8 @@ class Connection:
         # must not keep us from noticing that it is gone. There is no other way to tell paho while it is connected.
         wanted_s = getattr(properties, "ServerKeepAlive", 0) or self._options.keepalive_s
         client._keepalive = min(wanted_s, self._options.keepalive_s) * _HASTE  # type: ignore[assignment]
-        if self.accepted and self._inbox is not None:
-            client.subscribe(self._inbox.topic_filter, qos=0)
+        if self.accepted:
+            self._subscribe()
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, properties: Any
@@ -264,8 +282,19 @@ class Connection:
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._inbox is not None:
             self._news.append(partial(self._inbox.on_message, message.topic, bytes(message.payload), message.retain))
+        if self._inflow.is_too_much(time.monotonic()):
+            self._news.append(self._unsubscribe)
 
     def _on_log(self, client: mqtt.Client, userdata: Any, level: int, text: str) -> None:
         # The only place where paho tells what TLS says once hands are shaken: in 1.3 the verdict on our certificate.
         if level == LogLevel.MQTT_LOG_ERR and "[SSL" in text:
             self._tls_failure = text
+
+
+def _has_more(connection: Any) -> bool:
+    """Whether there is something to read at once; what TLS has decrypted already makes no socket readable."""
+    if isinstance(connection, ssl.SSLSocket) and connection.pending():
+        return True
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Iterator
 
 from sightd.bundle import open_bundle
-from sightd.bundle_trust import check_trusted
+from sightd.bundle_trust import check_place, check_trusted
 from sightd.errors import BundleError, ConfigError
 from sightd.settings import Settings
 
@@ -21,13 +21,17 @@ AREA = Area("settings")
 
 def check(machine: Machine, settings: Settings) -> Iterator[Finding]:
     """Silent where a bundle can't be read: the checks of the engines say that."""
+    folders = {bundle: machine.path(Path(bundle)) for bundle in settings.bundles}
+    allowed = [machine.path(folder) for folder in settings.bundle_folders]
     try:
-        manifests = {bundle: open_bundle(machine.path(Path(bundle))).manifest for bundle in settings.bundles}
-    except BundleError:
-        return
-    try:
-        for bundle in settings.bundles:
-            check_trusted(machine.path(Path(bundle)), [machine.path(folder) for folder in settings.bundle_folders])
+        for folder in folders.values():
+            check_place(folder, allowed)
+        try:
+            manifests = {bundle: open_bundle(folder).manifest for bundle, folder in folders.items()}
+        except BundleError:
+            return
+        for folder in folders.values():
+            check_trusted(folder, allowed)
         rules_for(settings, manifests)
     except (BundleError, ConfigError) as error:
         yield AREA.problem("models", str(error), "correct it, then: sightd check-config")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from ..errors import ConfigError, SightdError
+from ..bundle_trust import check_place, check_trusted
+from ..errors import BundleError, ConfigError, SightdError
 from ..settings import Settings, json_schema, load_settings, parse_settings, starter
 from . import desired
 from .addresses import hosts_of, reach
@@ -39,9 +40,9 @@ def plan_install(layout: Layout, machine: Machine, source: Optional[str] = None,
     """Install, upgrade or mend: all of it is the same question.
 
     :param source: what to install instead of what is running: a checkout, a wheel, a URL or a requirement.
-    :param start: whether to start the service; None: if there is something for it to do.
+    :param start: whether to start the service, unless it could not start; None: if there is something for it to do.
     :raises SightdError: something that is not ours is in the way, or *source* can't be used.
-    :raises ConfigError: the service is running and could not be started again with the settings as they are.
+    :raises ConfigError: the service is running and could not be started again with its settings or bundles as they are.
     """
     recipe, notes, foreign = _choose(layout, machine, source)
     ready_made = find_built(layout, recipe)
@@ -50,11 +51,13 @@ def plan_install(layout: Layout, machine: Machine, source: Optional[str] = None,
     if foreign and Path(sys.prefix).resolve() != folder.resolve():
         return Plan((*build, _hand_over(folder, machine, start)))
     settings, trouble = _settings(layout)
+    if settings is not None:
+        trouble = _refused(settings)
     swap = [*desired.link(layout.current, folder), *desired.link(layout.command, layout.current / "bin/sightd")]
     units = [*_units(layout, machine, settings)]
     if trouble and machine.service and machine.service.active and (swap or units):
-        raise ConfigError(f"{trouble}\nthe service could not be started again with these settings; mend them first")
-    ready = settings is not None and not _without_manifest(settings)
+        raise ConfigError(f"{trouble}\nthe service could not be started again as it is; mend that first")
+    ready = settings is not None and not trouble and not _without_manifest(settings)
     changes = [
         *_account(layout, machine),
         *_folders(layout),
@@ -62,7 +65,7 @@ def plan_install(layout: Layout, machine: Machine, source: Optional[str] = None,
         *build,
         *swap,
         *units,
-        *_service(machine.service, bool(units), bool(swap), ready if start is None else start),
+        *_service(machine.service, bool(units), bool(swap), ready if start is None else start and not trouble),
         *_outdated(layout, folder),
     ]
     return Plan(tuple(changes), (*notes, *_next_steps(layout, machine, settings, trouble, ready)))
@@ -198,12 +201,26 @@ def _next_steps(
         yield "systemd is not running here: the unit is in place, but neither enabled nor started"
     if settings is None:
         yield f"{trouble}\nnext: sudoedit {layout.config}; sightd check-config; sudo sightd install"
+    elif trouble:
+        yield f"{trouble}\nthe service is not started before that is mended; then: sudo sightd install"
     elif not ready:
         for bundle in _without_manifest(settings):
             yield (
                 f"{bundle} holds no bundle yet; next: sudo sightd capture; sudo sightd convert MODEL "
                 f"--calibration {settings.calibration.folder} --out {bundle}; sudo systemctl start sightd"
             )
+
+
+def _refused(settings: Settings) -> str:
+    """Which bundle the daemon would not run, and what to do; "": none."""
+    missing = _without_manifest(settings)
+    try:
+        for bundle in settings.bundles:
+            check = check_place if bundle in missing else check_trusted
+            check(Path(bundle), settings.bundle_folders)
+    except (BundleError, ConfigError) as error:
+        return str(error)
+    return ""
 
 
 def _without_manifest(settings: Settings) -> List[str]:

@@ -18,6 +18,7 @@ from ..types import Image
 from .base import Source
 from .complaints import Complaints
 from .decoder_wire import receive, send
+from .pulse import Pulse
 from .shared_pictures import mapped
 
 __all__ = ["Decoder"]
@@ -38,15 +39,19 @@ class Decoder:
         #: The picture that found no room, until room for its size comes.
         self._kept: Image = _NOTHING
         self._log = _Log()
+        self._pulse = Pulse(connection)
 
     def serve(self) -> None:
         """Until the other end is closed."""
         try:
             recipe, _ = receive(self._connection)
-            self._answer({"pid": os.getpid()})
+            self._pulse.start()
             while True:
                 data, fds = receive(self._connection)
-                self._answer(self._done(recipe, json.loads(data), fds))
+                self._pulse.under_way = True
+                answer = self._done(recipe, json.loads(data), fds)
+                self._pulse.under_way = False
+                self._answer(answer)
         except (EOFError, OSError):
             return
 

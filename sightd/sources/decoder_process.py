@@ -5,24 +5,27 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from ..bounded import decode_json
 from ..errors import SourceError, StalledError
 from ..redact import redact
-from .decoder_wire import Answer, pair, receive, send
+from .decoder_wire import TOO_LARGE, Answer, pair, receive, send
+from .pulse import MOST_MEMORY
 
 __all__ = ["DecoderProcess"]
 
-#: The server loads OpenCV first, from a slow disk perhaps.
-_START_S = 60.0
+#: The server loads OpenCV first, from a slow disk perhaps; all that it does after that is to fork.
+_START_S, _FORK_S = 60.0, 5.0
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.load(sys.stdin); "
     "from sightd.sources.decoder_server import main; main(int(sys.argv[1]))"
@@ -30,6 +33,7 @@ _PROGRAM = (
 #: A decoder computes on its own core; the pools of threads that NumPy brings along would only cost memory.
 _SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 #: systemd's: only the daemon itself reports there.
+_LEAST_S = 0.001  # 0 would not wait at all
 _NOT_FOR_IT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 _log = logging.getLogger(__name__)
@@ -45,43 +49,48 @@ class DecoderProcess:
 
     def __init__(self, name: str, recipe: bytes) -> None:
         self._name = name
-        self._connection = _server.fork(name)
+        self._connection, self._pid = _server.fork(name)
         self.is_alive = True
-        self._pid = 0
         #: CPU seconds that it has used, as it said last.
         self.cpu_s = 0.0
-        with suppress(OSError):  # it is gone: that is the answer
+        with suppress(OSError):  # it is gone: that is the answer to the first request
             send(self._connection, recipe)
-        self._pid = self._answer(_START_S).pid
 
-    def ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Answer:
+    def ask(
+        self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = (), *, silent_s: float = math.inf
+    ) -> Answer:
         """Its answer.
 
+        :param silent_s: how long it may be without a pulse.
         :raises StalledError: it said so; or it did not answer in time and was ended.
         :raises SourceError: it said so; or it has crashed, or answered nonsense, and is not alive any more.
         """
         with suppress(OSError):
             send(self._connection, json.dumps(request).encode(), fds)
-        answer = self._answer(deadline_s)
+        answer = self._answer(deadline_s, silent_s)
         if answer.error:
             raise (StalledError if answer.stalled else SourceError)(_line(answer.error))
         return answer
 
     def end(self) -> None:
         """End it at once; harmless when it has ended."""
-        if self.is_alive and self._pid:
+        if self.is_alive:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         self.is_alive = False
         self._connection.close()
 
-    def _answer(self, deadline_s: float) -> Answer:
-        self._connection.settimeout(deadline_s)
+    def _answer(self, deadline_s: float, silent_s: float) -> Answer:
+        ends_at = time.monotonic() + deadline_s
+        answer = Answer(alive=True)
         try:
-            answer = decode_json(receive(self._connection, most_fds=0)[0], Answer)
+            while answer.alive:
+                self._connection.settimeout(max(_LEAST_S, min(ends_at - time.monotonic(), silent_s)))
+                answer = decode_json(receive(self._connection, most_fds=0)[0], Answer)
         except socket.timeout:
             self.end()
-            raise StalledError(f"the decoder process did not answer for {deadline_s:.0f} s and was ended") from None
+            waited_s = min(deadline_s, silent_s)
+            raise StalledError(f"the decoder process did not answer for {waited_s:.0f} s and was ended") from None
         except (EOFError, OSError):
             self.end()
             raise SourceError("the decoder process is gone; it is started anew") from None
@@ -104,6 +113,8 @@ def _line(text: str) -> str:
 
 
 def _ending(code: int) -> str:
+    if code == TOO_LARGE:
+        return f"took more than {MOST_MEMORY >> 20} MiB of memory and was ended"
     if code >= 0:
         return f"ended (exit code {code})"
     with suppress(ValueError):
@@ -112,39 +123,54 @@ def _ending(code: int) -> str:
 
 
 class _Server:
-    """The program that forks them; started when it is first needed, and again when it is gone. Any thread."""
+    """The program that forks them; started when it is first needed, again when it is gone or hangs. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._control: Optional[socket.socket] = None
 
-    def fork(self, name: str) -> socket.socket:
-        """The connection to a new decoder process, which waits for its recipe."""
+    def fork(self, name: str) -> Tuple[socket.socket, int]:
+        """The connection to a new decoder process, which waits for its recipe, and its id.
+
+        Where the server hangs it is ended, and with it all decoders: only so may they be started anew.
+
+        :raises SourceError: there is none; try again.
+        """
         ours, its = pair()
         with self._lock, its:
             try:
-                self._request(name, its)
-            except OSError as error:
+                return ours, self._forked(name, its)
+            except (OSError, EOFError, ValueError) as error:
                 ours.close()
-                raise SourceError(f"no decoder process can be started: {error}") from error
-        return ours
+                raise SourceError(f"no decoder process can be started: {error or 'its server has ended'}") from error
 
     def end(self) -> None:
         """End it, and so all decoders."""
         with self._lock:
             self._end()
 
-    def _request(self, name: str, its: socket.socket) -> None:
+    def _forked(self, name: str, its: socket.socket) -> int:
         if self._control is not None:
-            with suppress(OSError):
-                send(self._control, name.encode(), [its.fileno()])
-                return
-            _log.warning("the server of the decoder processes is gone; it is started anew")
+            with suppress(OSError, EOFError):
+                return self._asked(self._control, name, its, _FORK_S)
+            _log.warning("the server of the decoder processes is gone, or hangs; it is started anew")
         self._end()
         self._control, other = pair()
         self._start(other)
-        send(self._control, name.encode(), [its.fileno()])
+        try:
+            return self._asked(self._control, name, its, _START_S)
+        except (OSError, EOFError):
+            self._end()  # what it says later would be taken for the answer to the next request
+            raise
+
+    def _asked(self, control: socket.socket, name: str, its: socket.socket, deadline_s: float) -> int:
+        control.settimeout(deadline_s)
+        send(control, name.encode(), [its.fileno()])
+        answer = decode_json(receive(control, most_fds=0)[0], Answer)
+        if answer.error:
+            raise ValueError(answer.error)
+        return answer.pid
 
     def _start(self, its: socket.socket) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT}

@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Dict, Tuple
 
 import cv2
@@ -29,10 +30,12 @@ from .decoder_wire import receive, send
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
+#: Than the daemon, in thousandths of the memory there is.
+_MORE_EXPENDABLE = 200
 
 
 def main(control_fd: int) -> None:
-    """Fork a decoder for every request on the socket *control_fd*, until it is closed.
+    """Fork a decoder for every request on the socket *control_fd*, until it is closed, and answer with its process id.
 
     How a decoder ended goes over its own connection: ``{"exit": status}`` is the last that is heard of it.
     """
@@ -65,14 +68,21 @@ def main(control_fd: int) -> None:
         server = os.getpid()
         try:
             child = os.fork()
-        except OSError:  # too many processes, or no memory: that camera is tried again
+        except OSError as error:  # too many processes, or no memory
             connection.close()
+            _answer(control, {"error": str(error)})
             continue
         if child == 0:
             for other in (control, *connections.values()):
                 other.close()
             _become_decoder(name, server, (ended, tell_ended), connection)
         connections[child] = connection
+        _answer(control, {"pid": child})
+
+
+def _answer(control: socket.socket, answer: Dict[str, Any]) -> None:
+    with suppress(OSError):  # nobody listens any more: receive() says so
+        send(control, json.dumps(answer).encode())
 
 
 def _say_who_ended(connections: Dict[int, socket.socket]) -> None:
@@ -95,12 +105,20 @@ def _become_decoder(name: bytes, server: int, wakeup: Tuple[int, int], connectio
         for fd in wakeup:
             os.close(fd)
         _prctl(_PR_SET_NAME, name)
+        _be_killed_first()
         _prctl(_PR_SET_DUMPABLE, 0)  # no core dump and no debugger: its memory holds a password
         with suppress(OSError, ValueError):  # within the unit's sandbox nobody sets limits
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         Decoder(connection, Complaints()).serve()
     finally:
         os._exit(0)  # without the end of libraries that may just have been broken
+
+
+def _be_killed_first() -> None:
+    """Where memory runs out faster than we look, the kernel is to take the decoder rather than the daemon."""
+    path = Path("/proc/self/oom_score_adj")
+    with suppress(OSError, ValueError):
+        path.write_text(str(min(int(path.read_text("ascii")) + _MORE_EXPENDABLE, 1000)), "ascii")
 
 
 def _prctl(option: int, value: Any) -> None:

@@ -11,11 +11,13 @@ from typing import List, Optional, Sequence, Tuple
 import msgspec
 from typing_extensions import Annotated
 
-__all__ = ["Answer", "pair", "receive", "send"]
+__all__ = ["TOO_LARGE", "Answer", "pair", "receive", "send"]
 
 #: Longest message, in bytes. A camera's address and a few lines of log have room.
 MOST = 65536
 _MOST_FDS = 4
+#: The exit code of a decoder process that has taken too much memory.
+TOO_LARGE = 70
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -24,8 +26,11 @@ class Answer(msgspec.Struct, frozen=True):
     #: Why the request failed, and whether the stream stands still; "": it did not.
     error: str = ""
     stalled: bool = False
+    #: No answer yet: the process is at work on it.
+    alive: bool = False
     #: The server's word that the process has ended, and how.
     exit: Optional[Annotated[int, msgspec.Meta(ge=-255, le=255)]] = None
+    #: And that it was started.
     pid: Annotated[int, msgspec.Meta(ge=0)] = 0
     cpu_s: float = 0.0
     #: Logger, level and text.

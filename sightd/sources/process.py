@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
@@ -18,8 +19,12 @@ __all__ = ["ProcessSource"]
 #: The sum of all that a source may take to open, two ways of reading a camera tried twice included. It ends sooner by
 #: itself, unless the library below hangs.
 _OPEN_S = 60.0
-#: How long a source may take to answer after its patience is over; a stream's gives up sooner, unless it hangs.
+#: How long a source may take to answer after its patience is over; a stream's gives up sooner, unless it hangs. That
+#: long, for one that waits for a slow network looks the same from here, and opening it anew would only take longer.
 _HANGS_S = READ_TIMEOUT_S
+#: But one without a pulse (see :class:`.pulse.Pulse`) waits for nothing: so long after its patience, and in all while
+#: it opens, where a name server is waited for in one piece of 5 s, and some GStreamer elements start slowly.
+_SILENT_S, _SILENT_OPENING_S = 2.0, 15.0
 _CLOSE_S = 5.0
 _RETRIEVE_S = 5.0
 _MOST_PIXELS = 1 << 27
@@ -51,12 +56,13 @@ class ProcessSource(Source):
         if self._process is None or not self._process.is_alive:
             self.end()
             self._process = DecoderProcess(self._name, self._recipe)
-        answer = self._ask({"do": "open"}, _OPEN_S)
+        answer = self._ask({"do": "open"}, _OPEN_S, silent_s=_SILENT_OPENING_S)
         self.live, self.is_camera = answer.live, answer.is_camera
         self._patience_s = answer.patience_s
 
     def grab(self) -> bool:
-        answer = self._ask({"do": "grab"}, self._patience_s + _HANGS_S)
+        patience_s = self._patience_s
+        answer = self._ask({"do": "grab"}, patience_s + _HANGS_S, silent_s=patience_s + _SILENT_S)
         self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
         self._is_damaged = answer.damaged
         if not answer.grabbed and not self._ends:  # what says so is not to be trusted any more
@@ -98,10 +104,12 @@ class ProcessSource(Source):
     def is_damaged(self) -> bool:
         return self._is_damaged
 
-    def _ask(self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = ()) -> Answer:
+    def _ask(
+        self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = (), *, silent_s: float = math.inf
+    ) -> Answer:
         if self._process is None:
             raise SourceError(f"{self._name}: not open")
-        return self._process.ask(request, deadline_s, fds)
+        return self._process.ask(request, deadline_s, fds, silent_s=silent_s)
 
     def _free_slot(self) -> Slot:
         """Where the next picture goes."""

@@ -44,8 +44,7 @@ def test_cameras_that_break_are_told_apart_and_come_back_and_the_others_do_not_f
     for fault, outcome in outcomes.items():
         assert outcome.notes.get("stale", 0) == 0, fault
         assert outcome.notes["others_rate"] == pytest.approx(1, abs=0.05), fault
-        # A decoder that hangs can't be told from one that waits for the network, which it may for 16 s.
-        assert outcome.recovered_s < (25 if fault == "decoder-stopped" else 10), fault
+        assert outcome.recovered_s < 10, fault
     for fault in ("sigstop", "stalled", "black-holed", "clock-stopped"):
         assert 0 <= outcomes[fault].notes["noticed_s"] <= _NOTICED_S, fault
         assert outcomes[fault].notes["said"].startswith("frozen"), fault

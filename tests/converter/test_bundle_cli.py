@@ -89,7 +89,7 @@ def test_verify_runs_the_engine(folder: Path) -> None:
         ('"machine": ""', '"machine": "sparc64"', "made for sparc64, this machine is"),
         ('"kind": "onnxruntime"', '"kind": "abacus"', "'abacus' is not known"),
         ('"schema": 1', '"schema": 7', "manifest schema 7"),
-        ('"tl",', "", "more classes than there are labels"),
+        ('"tl",', "", "finds class 3, counted from 0, but its manifest has 3 labels"),
     ],
 )
 def test_verify_says_why_a_bundle_is_of_no_use_here(folder: Path, old: str, new: str, message: str) -> None:

@@ -7,7 +7,9 @@ from typing import Iterator
 
 import pytest
 
+from daemon.outbox.spool import EventSpool
 from tests.parts.broker import Broker, running_broker
+from tests.parts.events import OpenSpool
 
 
 @pytest.fixture
@@ -16,3 +18,15 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     (tmp_path / "broker").mkdir()
     with running_broker(tmp_path / "broker") as running:
         yield running
+
+
+@pytest.fixture
+def open_spool() -> Iterator[OpenSpool]:
+    opener = OpenSpool()
+    yield opener
+    opener.close()
+
+
+@pytest.fixture
+def spool(open_spool: OpenSpool, tmp_path: Path) -> EventSpool:
+    return open_spool(tmp_path / "outbox")

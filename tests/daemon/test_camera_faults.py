@@ -91,7 +91,7 @@ def test_a_stream_that_stands_still_for_seconds_is_frozen_and_goes_on_over_its_c
             connections, stalled_at = proxy.connections, time.monotonic()
             proxy.stall()
             noticed_s = cameras.wait_for("cam0", "frozen") - stalled_at
-            time.sleep(2)
+            time.sleep(4)  # longer than a decoder that is stuck is left alone
             healed_at = time.monotonic()
             proxy.heal()
             back_s = cameras.wait_for_picture("cam0", healed_at) - healed_at
@@ -133,13 +133,32 @@ def test_a_decoder_process_that_is_stuck_is_frozen_and_replaced() -> None:
             stuck_at = time.monotonic()
             signal_decoder("cam0", signal.SIGSTOP)
             noticed_s = cameras.wait_for("cam0", "frozen") - stuck_at
-            cameras.wait_for("cam0", "online")
+            back_s = cameras.wait_for("cam0", "online") - stuck_at
             signal_decoder("cam0", signal.SIGSEGV)
             cameras.wait_for("cam0", "offline")
             assert "crashed (SIGSEGV)" in cameras.reason("cam0")
             cameras.wait_for("cam0", "online")
             assert cameras.states("cam1")[1:] == ["online"]
         assert noticed_s < STALLED_S + SLACK_S
+        assert back_s < STALLED_S + 2 + 2 + SLACK_S
+
+
+def test_a_server_of_decoders_that_is_stuck_is_replaced_and_all_cameras_come_back() -> None:
+    with servers(2) as running:
+        plans = {f"cam{i}": CameraPlan(server.url()) for i, server in enumerate(running)}
+        with WatchedCameras(plans) as cameras:
+            for name in plans:
+                cameras.wait_for(name, "online")
+            server = decoder_process._server._process
+            assert server is not None
+            stuck_at = time.monotonic()
+            os.kill(server.pid, signal.SIGSTOP)
+            signal_decoder("cam0", signal.SIGKILL)  # which its server does not tell
+            cameras.wait_for("cam0", "frozen")
+            cameras.wait_for("cam0", "online")
+            assert time.monotonic() - stuck_at < 40, "it took a minute, again and again"
+            assert server.poll() == -signal.SIGKILL
+            cameras.wait_for_picture("cam1", time.monotonic())
 
 
 def test_a_stream_whose_pictures_are_damaged_on_the_way_is_corrupt_and_looked_at(tmp_path: Path) -> None:

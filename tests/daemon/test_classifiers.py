@@ -20,7 +20,7 @@ from daemon.rules import ClassifierRule, Rule
 from daemon.slots import FrameSlots
 from sightd.bundle import open_bundle
 from sightd.engines import EngineOptions, open_engine
-from sightd.errors import EngineError
+from sightd.errors import BundleError, EngineError
 from sightd.types import Batch, Candidates, Detections, InputSpec, Placement
 from tests.parts.blob_bundles import COLOURS, write_blob_bundle, write_colour_bundle
 from tests.parts.blobs import LABELS, blob_picture
@@ -89,6 +89,12 @@ def test_every_object_is_cut_out_and_gets_its_own_word() -> None:
     assert found[0].attributes[0]["kind"].label == "thing"
     assert found[0].attributes[0]["kind"].score == 0.9
     assert (counters.crops["kind"], counters.skipped["kind"]) == (3, 0)
+
+
+def test_a_class_without_a_label_is_an_error_with_what_to_do() -> None:
+    engine = PatientEngine(spec=TINY)
+    with pytest.raises(BundleError, match=r"classifier kind: the engine finds class 0, .* has 0 labels"):
+        ask({"a": [(10, 10, 40, 40)]}, RULE, engine, Classifier(engine, []))
 
 
 def test_small_objects_and_other_classes_are_left_alone_and_not_counted() -> None:

@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import List
 
 import pytest
 
-import daemon.outbox.memory
 import daemon.outbox.receipts
 import daemon.outbox.spool
-from daemon.outbox.disk import DiskOptions, EventDisk
-from daemon.outbox.message import Message
 from daemon.outbox.spool import EventSpool
-from daemon.outbox.sqlite import DiskError
 from daemon.outbox.store import EventStore
-from tests.parts.events import crash_image, drain, event, seqs
-from tests.parts.publishing import warnings_of
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[EventSpool]:
-    opened = opened_at(tmp_path / "outbox")
-    yield opened
-    opened.close()
-
-
-def opened_at(folder: Path, replay_s: float = 10.0, **options: Any) -> EventSpool:
-    spool = EventSpool(DiskOptions(folder, **options), replay_s, settle_s=0, catch_up_rate=1e9)
-    spool.begin()
-    return spool
-
-
-def put(spool: EventSpool, count: int, topic: str = "a", **about: Any) -> List[int]:
-    """*count* more events; their numbers."""
-    numbers = [spool.next_seq() for _ in range(count)]
-    for seq in numbers:
-        spool.put(event(seq, topic, **about))
-    return numbers
-
-
-def take(spool: EventSpool, limit: int = 100) -> List[Message]:
-    return spool.take(limit, time.monotonic())
-
-
-def prove(spool: EventSpool, *topics: str) -> None:
-    """Have the broker take an event of each of *topics*, so that the next ones are not held back."""
-    for topic in topics:
-        put(spool, 1, topic)
-    spool.store()
-    for message in take(spool):
-        spool.receipt(message, "")
+from tests.parts.events import OpenSpool, crash_image, drain, prove, put, seqs, take
 
 
 def test_nothing_is_sent_before_it_is_stored(spool: EventSpool) -> None:
@@ -95,8 +55,10 @@ def test_a_new_connection_gets_what_has_no_receipt_and_what_had_one_lately(spool
     assert seqs(drain(spool)) == [1, *numbers]
 
 
-def test_what_had_its_receipt_long_enough_ago_is_deleted_and_not_sent_again(tmp_path: Path) -> None:
-    spool = opened_at(tmp_path, replay_s=5)
+def test_what_had_its_receipt_long_enough_ago_is_deleted_and_not_sent_again(
+    open_spool: OpenSpool, tmp_path: Path
+) -> None:
+    spool = open_spool(tmp_path, replay_s=5)
     put(spool, 3)
     drain(spool)
     spool.take(1, time.monotonic() + 4)
@@ -107,14 +69,13 @@ def test_what_had_its_receipt_long_enough_ago_is_deleted_and_not_sent_again(tmp_
     assert (spool.stats().stored, len(spool)) == (0, 0)
     spool.begin()
     assert drain(spool) == []
-    spool.close()
 
 
 def test_connections_that_never_last_do_not_send_everything_again_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_spool: OpenSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon.outbox.receipts, "_HOLD_S", 0.05)
-    spool = opened_at(tmp_path, replay_s=0.5)
+    spool = open_spool(tmp_path, replay_s=0.5)
     numbers = put(spool, 3)
     spool.store()
     deadline = time.monotonic() + 10
@@ -130,11 +91,10 @@ def test_connections_that_never_last_do_not_send_everything_again_for_ever(
                 spool.receipt(message, "")
             time.sleep(0.01)
     assert sent > len(numbers)
-    spool.close()
 
 
-def test_without_a_sign_of_life_from_the_broker_nothing_is_deleted(tmp_path: Path) -> None:
-    spool = opened_at(tmp_path, replay_s=0.05)
+def test_without_a_sign_of_life_from_the_broker_nothing_is_deleted(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, replay_s=0.05)
     put(spool, 3)
     drain(spool)
     heard_at = time.monotonic()
@@ -142,7 +102,6 @@ def test_without_a_sign_of_life_from_the_broker_nothing_is_deleted(tmp_path: Pat
     spool.take(1, heard_at)
     spool.store()
     assert spool.stats().stored == 3
-    spool.close()
 
 
 def test_a_topic_that_the_broker_refuses_waits_and_holds_up_no_other(
@@ -184,10 +143,10 @@ def test_a_long_queue_of_a_refused_topic_is_passed_in_steps_that_follow_at_once(
 
 
 def test_what_nobody_is_subscribed_to_is_tried_again_in_order_for_a_while_and_then_is_delivered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_spool: OpenSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon.outbox.spool, "_UNHEARD_PAUSE_S", 0.001)
-    spool = opened_at(tmp_path, replay_s=0.3)
+    spool = open_spool(tmp_path, replay_s=0.3)
     numbers = put(spool, 3)
     spool.store()
     tried: List[int] = []
@@ -199,7 +158,6 @@ def test_what_nobody_is_subscribed_to_is_tried_again_in_order_for_a_while_and_th
             spool.unheard(message)
     assert tried[:2] == [1, 1]
     assert list(dict.fromkeys(tried)) == numbers
-    spool.close()
 
 
 def test_a_message_that_the_broker_will_never_take_is_dropped_and_counted(spool: EventSpool) -> None:
@@ -213,31 +171,31 @@ def test_a_message_that_the_broker_will_never_take_is_dropped_and_counted(spool:
     assert seqs(drain(spool)) == numbers[1:]
 
 
-def test_a_process_that_was_killed_loses_only_what_was_not_stored(spool: EventSpool, tmp_path: Path) -> None:
+def test_a_process_that_was_killed_loses_only_what_was_not_stored(
+    open_spool: OpenSpool, spool: EventSpool, tmp_path: Path
+) -> None:
     stored = put(spool, 20)
     spool.store()
     lost = put(spool, 5)
-    again = opened_at(crash_image(tmp_path / "outbox", tmp_path / "image"))
+    again = open_spool(crash_image(tmp_path / "outbox", tmp_path / "image"))
     assert again.next_seq() == lost[0], "nobody has seen the number of what was never stored"
     assert seqs(drain(again)) == stored
-    again.close()
 
 
-def test_numbers_go_on_after_a_restart_with_nothing_left(tmp_path: Path) -> None:
-    spool = opened_at(tmp_path, replay_s=0)
+def test_numbers_go_on_after_a_restart_with_nothing_left(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, replay_s=0)
     put(spool, 7)
     drain(spool)
     spool.take(1, time.monotonic() + 1)
     spool.store()
     assert spool.stats().stored == 0
     spool.close()
-    again = opened_at(tmp_path)
+    again = open_spool(tmp_path)
     assert again.next_seq() == 8
-    again.close()
 
 
-def test_the_thread_stores_what_is_put_and_what_is_left_at_the_end(tmp_path: Path) -> None:
-    spool = opened_at(tmp_path)
+def test_the_thread_stores_what_is_put_and_what_is_left_at_the_end(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
     rung = threading.Event()
     spool.on_ready = rung.set
     thread = threading.Thread(target=spool.run)
@@ -249,7 +207,6 @@ def test_the_thread_stores_what_is_put_and_what_is_left_at_the_end(tmp_path: Pat
     thread.join(10)
     assert not thread.is_alive()
     assert spool.stats().stored == 2001
-    spool.close()
 
 
 def test_a_burst_is_one_commit(spool: EventSpool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,130 +239,8 @@ def test_without_events_the_disk_is_left_alone(spool: EventSpool, tmp_path: Path
     thread.join(10)
 
 
-class Failing:
-    """Makes the store's commits fail as a full disk does, for as long as `full` is set."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.full = True
-        write = EventStore.write
-
-        def fail(store: EventStore, *what: Any, **at: Any) -> Any:
-            if self.full:
-                raise DiskError("database or disk is full")
-            return write(store, *what, **at)
-
-        monkeypatch.setattr(EventStore, "write", fail)
-
-
-def test_a_disk_that_stays_full_is_not_said_to_be_well_in_between(
-    spool: EventSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(daemon.outbox.spool, "_EXPIRE_S", 0.0)
-    Failing(monkeypatch)
-    put(spool, 5)
-    for _ in range(3):
-        assert not spool.store()
-        assert spool.stats().trouble
-    assert len(caplog.records) == 1
-
-
-def test_while_the_disk_is_full_events_are_sent_from_memory_in_order_and_counted(
-    spool: EventSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    prove(spool, "a")
-    stored = put(spool, 5)
-    spool.store()
-    disk = Failing(monkeypatch)
-    unsaved = put(spool, 5)
-    assert not spool.store()
-    assert spool.stats().trouble == "database or disk is full"
-    unsaved += put(spool, 5)
-    assert seqs(take(spool)) == stored + unsaved, "those on the disk first"
-    assert not spool.store()
-    assert spool.stats().unsaved == 10
-    spool.begin()
-    disk.full = False
-    late = put(spool, 1)
-    assert spool.store()
-    assert seqs(drain(spool)) == [1, *stored, *unsaved, *late]
-    assert spool.stats().trouble == ""
-    assert spool.stats().unsaved == 11, "the last one waited for the disk, too"
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert "database or disk is full" in said[0]
-    assert said[1].endswith("again")
-
-
-def test_what_was_sent_from_memory_and_taken_is_not_stored_any_more(
-    spool: EventSpool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = Failing(monkeypatch)
-    put(spool, 5)
-    spool.store()
-    drain(spool)
-    disk.full = False
-    assert spool.store()
-    assert (spool.stats().stored, len(spool)) == (0, 0)
-
-
-def test_memory_is_bounded_and_the_least_important_go_first(spool: EventSpool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.outbox.memory, "_MOST", 100)
-    monkeypatch.setattr(daemon.outbox.memory, "_DROPPED_TOGETHER", 10)
-    Failing(monkeypatch)
-    important = put(spool, 60, priority=1)
-    put(spool, 400)
-    spool.store()
-    kept = seqs(drain(spool))
-    assert kept[:60] == important
-    assert kept[-1] == 460
-    assert len(kept) <= 100
-    assert spool.stats().dropped == {"memory": 460 - len(kept)}
-
-
-def test_a_commit_that_hangs_does_not_keep_events_from_being_sent(
-    spool: EventSpool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(daemon.outbox.spool, "_STALLED_S", 0.1)
-    hang, write = threading.Event(), EventStore.write
-
-    def slow(store: EventStore, *what: Any, **at: Any) -> Any:
-        hang.wait(10)
-        return write(store, *what, **at)
-
-    prove(spool, "a")
-    monkeypatch.setattr(EventStore, "write", slow)
-    numbers = put(spool, 3)
-    committing = threading.Thread(target=spool.store)
-    committing.start()
-    sent: List[Message] = []
-    deadline = time.monotonic() + 10
-    while len(sent) < 3:
-        assert time.monotonic() < deadline
-        sent += take(spool)
-    for message in sent:
-        spool.receipt(message, "")
-    hang.set()
-    committing.join(10)
-    assert seqs(sent) == numbers
-    assert drain(spool) == [], "what was sent meanwhile is not sent twice"
-    assert len(spool) == 0
-
-
-def test_a_damaged_event_is_not_sent_and_its_number_is_missing(spool: EventSpool) -> None:
-    numbers = put(spool, 10)
-    spool.store()
-    assert isinstance(spool._disk, EventDisk)
-    store = spool._disk._store
-    assert store is not None
-    store._connection.execute("UPDATE events SET payload = x'00' WHERE seq IN (4, 7)")
-    assert seqs(drain(spool)) == [seq for seq in numbers if seq not in (4, 7)]
-    assert spool.stats().quarantined == 2
-
-
-def test_of_too_many_the_oldest_go_and_those_with_a_receipt_before_them(tmp_path: Path) -> None:
-    spool = opened_at(tmp_path, max_events=100)
+def test_of_too_many_the_oldest_go_and_those_with_a_receipt_before_them(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, max_events=100)
     delivered = put(spool, 95)
     drain(spool)
     waiting = put(spool, 100)
@@ -417,17 +252,6 @@ def test_of_too_many_the_oldest_go_and_those_with_a_receipt_before_them(tmp_path
     spool.begin()
     assert seqs(drain(spool)) == (waiting + more)[50:]
     assert delivered[-1] < waiting[0]
-    spool.close()
-
-
-def test_what_can_not_be_stored_at_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "state").write_text("no folder")
-    spool = opened_at(tmp_path / "state" / "outbox")
-    put(spool, 3)
-    spool.finish()
-    spool.run()
-    assert warnings_of(caplog)[-1] == "3 events could not be stored and end with this process"
-    spool.close()
 
 
 def test_without_a_folder_events_are_kept_in_memory_and_sent_again_just_so() -> None:
@@ -446,8 +270,8 @@ def test_without_a_folder_events_are_kept_in_memory_and_sent_again_just_so() -> 
     spool.run()  # ends, with nothing to store it in
 
 
-def test_a_connection_begins_without_events_so_that_subscribers_are_back(tmp_path: Path) -> None:
-    spool = EventSpool(DiskOptions(tmp_path), settle_s=0.3)
+def test_a_connection_begins_without_events_so_that_subscribers_are_back(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = open_spool(tmp_path, settle_s=0.3)
     started = time.monotonic()
     spool.begin()
     put(spool, 1)
@@ -456,4 +280,3 @@ def test_a_connection_begins_without_events_so_that_subscribers_are_back(tmp_pat
         assert time.monotonic() < started + 10
         time.sleep(0.01)
     assert time.monotonic() - started >= 0.3
-    spool.close()

@@ -16,8 +16,8 @@ import pytest
 from daemon.broker.tls import TlsOptions
 from daemon.topics import Topics
 from tests.parts.broker import Broker, collect, running_broker
+from tests.parts.proxy import Proxy
 from tests.parts.publishing import publishing, warnings_of
-from tests.parts.tcp_proxy import tcp_proxy
 
 TOPICS = Topics("sightd/porch")
 KEEPALIVE_S = 1
@@ -32,12 +32,12 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.mark.parametrize("chatty", [False, True], ids=["idle", "sending"])
-def test_a_black_hole_is_noticed_after_twice_the_keep_alive_and_survived(chatty: bool, broker: Broker) -> None:
-    with collect(broker) as seen, tcp_proxy(broker.port) as proxy, publishing(
+def test_a_pulled_cable_is_noticed_after_twice_the_keep_alive_and_survived(chatty: bool, broker: Broker) -> None:
+    with collect(broker) as seen, Proxy(broker.port) as proxy, publishing(
         proxy.port, keepalive_s=KEEPALIVE_S
     ) as running:
         running.wait_until(lambda publisher: publisher.connected)
-        proxy.black_hole()
+        proxy.swallow()
         started = time.monotonic()
         while running.publisher.connected:
             assert time.monotonic() < started + NOTICED_S
@@ -61,8 +61,8 @@ def test_a_stopped_broker_is_noticed_after_twice_the_keep_alive(broker: Broker) 
 
 
 def test_a_broker_that_vanishes_between_connect_and_its_answer_is_left_and_tried_again(broker: Broker) -> None:
-    with tcp_proxy(broker.port) as proxy:
-        proxy.black_hole()
+    with Proxy(broker.port) as proxy:
+        proxy.swallow()
         with publishing(proxy.port, keepalive_s=KEEPALIVE_S) as running:
             running.wait_until(lambda _: proxy.received > 0)
             proxy.heal()  # what was swallowed stays swallowed

@@ -16,6 +16,7 @@ from daemon.presence import Presence
 from daemon.reports import Reporter
 from daemon.rules import EventRule, Rule
 from daemon.topics import Topics
+from sightd.errors import BundleError
 from sightd.types import Batch, Candidates, Detections, Placement
 from tests.parts.frames import frame
 
@@ -68,6 +69,15 @@ def test_the_stages_add_up_to_the_total() -> None:
     stages = ("decode", "wait", "resize", "infer", "post")
     assert latency["total"] == pytest.approx(sum(latency[stage] for stage in stages), abs=0.1)
     assert latency["infer"] == pytest.approx(10, abs=0.1)
+
+
+def test_a_class_without_a_label_is_an_error_with_what_to_do() -> None:
+    """It may be rare: what an engine found on two pictures when it was loaded does not tell all of its classes."""
+    plan, outbox = Plan({}, {"yard": Rule(0.5, bundle="m")}, {}), Outbox()
+    reporter = Reporter(lambda: plan, {"m": LABELS[:2]}, Topics("p"), outbox, Counters(), "boot")
+    with pytest.raises(BundleError, match=r"m: the engine finds class 2, .* has 2 labels: .* convert it again"):
+        reporter(inferred("yard"), [three()])
+    outbox.close()
 
 
 def test_a_frame_of_a_camera_that_is_gone_is_not_reported() -> None:

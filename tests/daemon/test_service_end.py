@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -13,14 +12,13 @@ import pytest
 
 from daemon.service import Service
 from daemon.threads import join_all
-from sightd.bundle import open_bundle, write_bundle
 from sightd.errors import EngineError, SightdError
 from sightd.serving import Serving
 from sightd.settings import load_settings
 from tests.parts.broker import Broker, collect
 from tests.parts.clips import write_clip
 from tests.parts.daemon import MANIFEST, running_daemon, write_quadrant_bundle
-from tests.parts.hanging import let_engine_hang
+from tests.parts.hanging import let_engine_find_unknown_classes, let_engine_hang
 from tests.parts.patient_engine import PatientEngine
 
 CAMERA = "cameras: {yard: {url: yard.avi, pace: fast, max_fps: 0, min_score: 0.0}}\n"
@@ -53,13 +51,11 @@ def service(tmp_path: Path, cameras: str, open_serving: Callable[[str], Serving]
 
 
 def test_an_analysis_that_fails_ends_the_service_without_holding_the_inference_up(broker: Broker, folder: Path) -> None:
-    bundle = open_bundle(folder / "bundle")
-    # A class without a label: what the analysis meets is an IndexError.
-    write_bundle(folder / "bundle", bundle.engine_file, replace(bundle.manifest, labels=["tl"]), {})
+    let_engine_find_unknown_classes(folder / "bundle")
     with collect(broker) as seen, running_daemon(folder, config(broker)) as daemon:
         assert daemon.process.wait(60) == 1
         seen.wait_for("sightd/box/available", b"offline")
-    assert "analysis failed" in daemon.log
+    assert "the engine finds class 10" in daemon.log
     assert "did not end" not in daemon.log
     assert "sightd: analysis failed, see the log above" in daemon.log
 

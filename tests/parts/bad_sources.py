@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import struct
@@ -16,7 +17,7 @@ import numpy as np
 
 from sightd.errors import SourceError, StalledError
 from sightd.settings import CameraSettings
-from sightd.sources import Source
+from sightd.sources import Source, pulse
 from sightd.sources.decoder_wire import send
 from sightd.types import Image
 from tests.parts.clips import numbered_picture
@@ -27,7 +28,8 @@ __all__ = ["Bad", "crashing", "write_crashing_clip"]
 class Bad(Source):
     """Numbered pictures, and from the picture *after* on what *how* names; a new process begins anew.
 
-    "crash": SIGSEGV in this process; "hang": grab() does not return; "stall", "lose": the errors; "bug": an exception
+    "crash": SIGSEGV in this process; "hang": grab() does not return; "wait": it does after 5 s, as from a slow network;
+    "leak": it takes memory until it is ended, 333 MiB being the limit; "stall", "lose": the errors; "bug": an exception
     of another kind; "grow": pictures are larger from then on; "end": there are no more; "{...}":
     the process, taken over, says that by itself; "fds": it hands over descriptors with it; "": nothing.
     """
@@ -51,6 +53,11 @@ class Bad(Source):
             os.kill(os.getpid(), signal.SIGSEGV)
         elif self._how == "hang":
             time.sleep(1000)
+        elif self._how == "wait":
+            for _ in range(50):
+                select.select([], [], [], 0.1)
+        elif self._how == "leak":
+            _leak()
         elif self._how == "stall":
             raise StalledError("rtsp://cam:hunter2@host/1: stalled")
         elif self._how == "lose":
@@ -83,6 +90,14 @@ class Bad(Source):
 def crashing(camera: CameraSettings) -> Source:
     """What reads *camera* is killed by its first picture."""
     return Bad("crash", 0)
+
+
+def _leak() -> None:
+    pulse.MOST_MEMORY = 333 << 20
+    taken = []
+    while True:
+        taken.append(b"x" * (1 << 20))
+        time.sleep(0.002)
 
 
 def _say(answer: bytes, fds: Sequence[int] = ()) -> None:

@@ -5,12 +5,30 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
+from daemon.outbox.disk import DiskOptions
 from daemon.outbox.message import Message
 from daemon.outbox.spool import EventSpool
 
-__all__ = ["crash_image", "drain", "event", "seqs"]
+__all__ = ["OpenSpool", "crash_image", "drain", "event", "prove", "put", "seqs", "take"]
+
+
+class OpenSpool:
+    """Opens spools of events that begin at once, and closes those that are open at the end."""
+
+    def __init__(self) -> None:
+        self._opened: List[EventSpool] = []
+
+    def __call__(self, folder: Path, replay_s: float = 10.0, settle_s: float = 0.0, **options: Any) -> EventSpool:
+        spool = EventSpool(DiskOptions(folder, **options), replay_s, settle_s, catch_up_rate=1e9)
+        spool.begin()
+        self._opened.append(spool)
+        return spool
+
+    def close(self) -> None:
+        for spool in self._opened:
+            spool.close()
 
 
 def event(seq: int, topic: str = "sightd/porch/gate/events", *, priority: int = 0, size: int = 0) -> Message:
@@ -20,6 +38,28 @@ def event(seq: int, topic: str = "sightd/porch/gate/events", *, priority: int = 
 
 def seqs(messages: List[Message]) -> List[int]:
     return [message.seq for message in messages]
+
+
+def put(spool: EventSpool, count: int, topic: str = "a", **about: Any) -> List[int]:
+    """*count* more events; their numbers."""
+    numbers = [spool.next_seq() for _ in range(count)]
+    for seq in numbers:
+        spool.put(event(seq, topic, **about))
+    return numbers
+
+
+def take(spool: EventSpool, limit: int = 100) -> List[Message]:
+    """What it gives now."""
+    return spool.take(limit, time.monotonic())
+
+
+def prove(spool: EventSpool, *topics: str) -> None:
+    """Have the broker take an event of each of *topics*, so that the next ones are not held back."""
+    for topic in topics:
+        put(spool, 1, topic)
+    spool.store()
+    for message in take(spool):
+        spool.receipt(message, "")
 
 
 def drain(spool: EventSpool, deadline_s: float = 10) -> List[Message]:

@@ -1,4 +1,4 @@
-"""A TCP proxy on a loopback port that spoils what it passes on: stalls, black holes, corrupt and missing bytes."""
+"""A TCP proxy on a loopback port that spoils what it passes on: stalls, holes, corrupt and missing bytes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Proxy:
         self._target = target
         self._random = random.Random(seed)
         self._corrupt_share = self._truncate_share = 0.0
+        self._swallows = False
         self._passing, self._taking = threading.Event(), threading.Event()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -37,8 +38,8 @@ class Proxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.settimeout(_TICK_S)
         self.port: int = self._server.getsockname()[1]
-        #: Connections taken so far.
-        self.connections = 0
+        #: Connections taken so far, and bytes that came from clients.
+        self.connections = self.received = 0
 
     def __enter__(self) -> Proxy:
         self.heal()
@@ -58,6 +59,7 @@ class Proxy:
     def heal(self) -> None:
         """End every fault; connections that stand go on."""
         self._corrupt_share = self._truncate_share = 0.0
+        self._swallows = False
         for filler in self._fillers:
             filler.close()
         self._fillers.clear()
@@ -76,6 +78,10 @@ class Proxy:
     def stall(self) -> None:
         """Connections stand and are still taken, and nothing comes through."""
         self._passing.clear()
+
+    def swallow(self) -> None:
+        """Connections stand and are still taken, and what is sent over them is lost, as by a pulled cable."""
+        self._swallows = True
 
     def black_hole(self) -> None:
         """Nothing comes through, and whoever connects gets no answer at all, as behind a firewall that drops."""
@@ -128,9 +134,11 @@ class Proxy:
                 data = source.recv(_CHUNK)
                 if not data:
                     break
+                self.received += 0 if spoils else len(data)
                 while not self._passing.wait(_TICK_S) and not self._over.is_set():
                     pass
-                target.sendall(self._spoilt(data) if spoils else data)
+                if not self._swallows:
+                    target.sendall(self._spoilt(data) if spoils else data)
         ends.close_one()
 
     def _spoilt(self, data: bytes) -> bytes:

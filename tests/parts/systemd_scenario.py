@@ -162,6 +162,11 @@ def gstreamer_decodes_in_the_sandbox() -> None:
             folders = [Path("/proc", number) for number in processes()]
             loaded = [folder for folder in folders if "libgstrtsp" in (folder / "maps").read_text()]
             assert [(folder / "comm").read_text() for folder in loaded] == ["yard\n"]
+            own = int(Path(f"/proc/{pid()}/oom_score_adj").read_text())
+            killed_first = [int((folder / "oom_score_adj").read_text()) for folder in loaded]
+            assert killed_first == [own + 200], (
+                "the sandbox lets a decoder offer itself to the kernel before the daemon"
+            )
             said("GStreamer in the sandbox", "detected on what it decoded, in a process of its own")
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import List
+from typing import List, Tuple
 
 import pytest
 
@@ -167,6 +167,21 @@ def test_an_impossible_input_spec_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text(text.replace('"letterbox-centre"', '"crop"'))
     with pytest.raises(BundleError, match="resize is 'crop'"):
         open_bundle(folder)
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 10**9), (0, 4, 8), (1, 9, 8), (-1, -1, -1), (5, 4, 8)])
+def test_batch_sizes_that_no_engine_has_are_refused(folder: Path, sizes: Tuple[int, int, int]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    manifest["profile"] = dict(zip(("min", "opt", "max"), sizes))
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(BundleError, match=r"batch sizes .*: they must rise \(min, opt, max\), within 1..1024"):
+        open_bundle(folder)
+
+
+def test_a_batch_that_takes_more_memory_than_there_is_sense_in_is_refused() -> None:
+    replace(MANIFEST, input=InputSpec(2560, 2560))
+    with pytest.raises(ValueError, match="a batch of 8 pictures of 8192 x 8192 pixels would take more than 1024 MiB"):
+        replace(MANIFEST, input=InputSpec(8192, 8192))
 
 
 def test_a_manifest_of_another_schema_is_refused_by_its_number(folder: Path) -> None:

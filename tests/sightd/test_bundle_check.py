@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import List
 
 import numpy as np
 import pytest
 
 from sightd.bundle import Bundle, EngineRecord, open_bundle, read_engine_file, write_bundle
-from sightd.bundle_check import check_runs, open_checked
+from sightd.bundle_check import check_golden_classes, check_runs, open_checked
 from sightd.engines import EngineOptions
 from sightd.errors import BundleError, EngineError, EngineMismatch
 from sightd.golden import GOLDEN, look
@@ -104,7 +105,24 @@ def _refuse(*anything: object) -> None:
     raise EngineMismatch("something else")
 
 
-def test_more_classes_than_labels_are_no_sound_bundle(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extras", [[GOLDEN], []])
+def test_an_engine_with_more_classes_than_labels_is_not_served(tmp_path: Path, extras: List[str]) -> None:
+    """The black picture shows it where there is no golden one."""
     bundle = publish_quadrants(tmp_path)
-    with pytest.raises(BundleError, match="more classes than there are labels"):
-        check_runs(replace(bundle, manifest=replace(bundle.manifest, labels=["one"])))
+    short = replace(bundle, manifest=replace(bundle.manifest, labels=["one"], extras=extras))
+    with pytest.raises(BundleError, match=r"finds class 3, .* its manifest has 1 labels: .* \(--labels\)"):
+        open_checked(short, EngineOptions())
+
+
+def test_the_golden_picture_tells_missing_labels_without_the_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = publish_quadrants(tmp_path)
+    short = replace(bundle, manifest=replace(bundle.manifest, labels=["a", "b", "c"]))
+    check_golden_classes(bundle)
+    with pytest.raises(BundleError, match="finds class 3"):
+        check_golden_classes(short)
+    assert caplog.text == ""
+    (bundle.folder / GOLDEN).unlink()
+    check_golden_classes(short)
+    assert "missing or damaged" in caplog.text

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from sightd.bundle_trust import check_trusted
+from sightd.bundle_trust import check_place, check_trusted
 from sightd.errors import BundleError, ConfigError
-from tests.parts.daemon import running_daemon, write_quadrant_bundle
+from tests.parts.daemon import command, running_daemon, write_quadrant_bundle
 
 CAMERA = "mqtt: {port: 1}\ncameras: {yard: {url: none.avi}}\n"
 
@@ -61,7 +62,26 @@ def test_a_dangling_link_beside_the_engine_is_nothing_that_is_run(bundle: Path) 
     check_trusted(bundle, [bundle.parent])
 
 
-@pytest.mark.parametrize(("mode", "folders", "code"), [(0o777, '["."]', 1), (0o755, "[/opt/sightd/bundles]", 2)])
+def test_the_place_of_a_bundle_that_is_yet_to_come_can_be_told(tmp_path: Path) -> None:
+    check_place(tmp_path / "later", [tmp_path])
+    with pytest.raises(ConfigError, match="is in none of"):
+        check_place(tmp_path / "later", [tmp_path / "bundles"])
+
+
+WRONG = pytest.mark.parametrize(("mode", "folders", "code"), [(0o777, '["."]', 1), (0o755, "[/opt/sightd/bundles]", 2)])
+
+
+@WRONG
+def test_check_config_says_so(tmp_path: Path, mode: int, folders: str, code: int) -> None:
+    write_quadrant_bundle(tmp_path).chmod(mode)
+    (tmp_path / "sightd.yaml").write_text(f"bundle: bundle\nbundle_folders: {folders}\n{CAMERA}")
+    line = command("check-config", str(tmp_path / "sightd.yaml"))
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert (f"chmod o-w {tmp_path}/bundle" if code == 1 else "is in none of /opt/sightd/bundles;") in done.stderr
+
+
+@WRONG
 def test_the_daemon_does_not_start_with_it(tmp_path: Path, mode: int, folders: str, code: int) -> None:
     write_quadrant_bundle(tmp_path).chmod(mode)
     with running_daemon(tmp_path, f"bundle_folders: {folders}\n{CAMERA}") as daemon:

@@ -192,13 +192,32 @@ def test_the_service_is_enabled_and_without_cameras_not_started(layout: Layout) 
 
 def test_the_service_is_started_once_there_are_cameras_and_a_bundle(layout: Layout, tmp_path: Path) -> None:
     install(layout)
-    configure(layout, f"bundle: {tmp_path}\n{CAMERAS}")
+    configure(layout, f"bundle: {tmp_path}\nbundle_folders: [{tmp_path}]\n{CAMERAS}")
     without = plan_install(layout, with_service(enabled=True))
     assert planned(without) == []
     assert "sightd convert" in without.notes[-1]
     (tmp_path / "manifest.json").write_text("{}", "utf-8")
     assert planned(plan_install(layout, with_service(enabled=True))) == ["run systemctl start sightd.service"]
     assert planned(plan_install(layout, with_service(enabled=True), start=False)) == []
+
+
+@pytest.mark.parametrize("harm", ["place", "rights"])
+def test_the_service_is_not_started_with_a_bundle_that_it_would_refuse(
+    layout: Layout, tmp_path: Path, version: Any, harm: str
+) -> None:
+    install(layout)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}", "utf-8")
+    bundle.chmod(0o777 if harm == "rights" else 0o755)
+    configure(layout, f"bundle: {bundle}\nbundle_folders: [{bundle if harm == 'rights' else '/opt'}]\n{CAMERAS}")
+    for start in (None, True):
+        plan = plan_install(layout, with_service(enabled=True), start=start)
+        assert planned(plan) == []
+        assert ("chmod o-w" if harm == "rights" else "is in none of /opt; engines are code") in plan.notes[-1]
+    version("1.1.0")
+    with pytest.raises(ConfigError, match=f"{bundle}.*\n.*mend that first"):
+        plan_install(layout, with_service(enabled=True, active=True))
 
 
 def test_a_running_service_is_restarted_when_its_program_or_unit_changed_and_only_then(
@@ -227,7 +246,7 @@ def test_a_running_service_is_not_risked_with_settings_that_it_could_not_start_w
     running = with_service(enabled=True, active=True)
     assert planned(plan_install(layout, running)) == []
     version("1.1.0")
-    with pytest.raises(ConfigError, match="mend them first"):
+    with pytest.raises(ConfigError, match="mend that first"):
         plan_install(layout, running)
 
 

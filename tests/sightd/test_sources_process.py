@@ -78,9 +78,8 @@ def decoder_that_says(
 ) -> Iterator[ProcessSource]:
     """A source whose process gives that *answer* to the request to open it."""
     ours, its = pair()
-    monkeypatch.setattr(module._server, "fork", lambda name: ours)
     sleeper = subprocess.Popen(["sleep", "1000"])
-    send(its, b'{"pid": %d, "cpu_s": 0, "logs": []}' % sleeper.pid)
+    monkeypatch.setattr(module._server, "fork", lambda name: (ours, sleeper.pid))
     send(its, answer, fds)
     with its, sleeper, in_process(Bad) as source:
         try:
@@ -187,6 +186,41 @@ class TestContainment:
             source.open()
             assert source.grab()
             assert pid_of(source) != pid
+
+    def test_one_that_is_stuck_is_ended_long_before_one_that_waits_for_a_slow_network(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(process, "_SILENT_S", 1.5)
+        with in_process(partial(Bad, "wait")) as slow, in_process(partial(Bad, "hang")) as stuck:
+            for source in (slow, stuck):
+                source.open()
+                for _ in range(3):
+                    assert source.grab()
+            began = time.monotonic()
+            with pytest.raises(StalledError, match="did not answer for 3 s"):
+                stuck.grab()
+            assert time.monotonic() - began < process._HANGS_S
+            began = time.monotonic()
+            assert slow.grab()
+            assert time.monotonic() - began >= 4.5
+
+    def test_one_that_takes_more_and_more_memory_is_ended_and_that_is_told(self) -> None:
+        with in_process(partial(Bad, "leak")) as source, in_process(Bad) as other:
+            other.open()
+            source.open()
+            with pytest.raises(
+                SourceError, match=r"took more than \d+ MiB of memory and was ended; it is started anew"
+            ):
+                read(source)
+            source.open()
+            assert source.grab()
+            assert other.grab()
+
+    def test_the_kernel_ends_it_before_the_daemon_when_memory_runs_out(self) -> None:
+        with in_process(Bad) as source:
+            source.open()
+            ours, its = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (os.getpid(), pid_of(source)))
+            assert its == min(ours + 200, 1000)
 
     def test_one_that_is_stopped_is_ended_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(process, "_HANGS_S", 0.5)
@@ -341,6 +375,25 @@ class TestEnd:
             with pytest.raises(SourceError, match="the decoder process is gone"):
                 read(source)
             wait_until(lambda: not is_there(pid))
+            source.open()
+            assert source.grab()
+
+    def test_of_a_server_that_hangs_comes_when_it_is_asked_and_another_is_started(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(module, "_FORK_S", 1.0)
+        with in_process(Bad) as source, in_process(Bad) as other:
+            source.open()
+            server = module._server._process
+            assert server is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            assert source.grab(), "its decoders need it no more"
+            other.open()
+            assert other.grab()
+            assert not is_there(server.pid)
+            assert "is gone, or hangs; it is started anew" in caplog.text
+            with pytest.raises(SourceError, match="the decoder process is gone; it is started anew"):
+                source.grab()
             source.open()
             assert source.grab()
 
