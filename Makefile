@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # A plain `torch` may bring gigabytes of CUDA; this release has a CPU build for the interpreters that it knows.
 TORCH ?= torch==2.13.0
 SECONDS ?= 30
+# Tests at a time: one more than CI's cores, for many of them wait.
+WORKERS ?= 3
 # Has TensorRT, pycuda, pytest and what `.[cpu,convert]` names; on a Jetson TensorRT comes with the system's Python.
 GPU_PYTHON ?= python3
 # What runs, at the versions of constraints.txt; and the tools that look at it, whose own packages are none of ours.
@@ -20,12 +22,12 @@ help:  ## this list
 demo: $(VENV)/.demo  ## a real detector on four simulated live cameras, INT8, over MQTT (SECONDS=30)
 	$(BIN)/python -m demo --seconds $(SECONDS)
 
-test: $(VENV)/.dev parts  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow and not gpu and not net and not chaos"
+test: $(VENV)/.dev parts  ## the fast tests (WORKERS=3)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not net and not chaos"
 
 test-slow: $(VENV)/.dev  ## the long tests and those that need the package registries
 	@sh tests/parts/install.sh python3-opencv
-	$(BIN)/python -m pytest -m "(slow or net) and not gpu and not chaos"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "(slow or net) and not gpu and not chaos"
 
 test-chaos: $(VENV)/.dev parts  ## faults of every kind, then a table (SIGHTD_CHAOS_SEED=, SIGHTD_CHAOS_SECONDS=900 for all)
 	@sh tests/parts/install.sh nftables

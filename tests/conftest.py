@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
@@ -16,6 +16,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked gpu skip where there is none."""
     if item.get_closest_marker("gpu"):
         require_gpu()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """In a parallel run what may take longest comes first, for at the end nothing would run beside it."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: -_timeout_s(item))
+
+
+def _timeout_s(item: pytest.Item) -> float:
+    """Of the test's own; 0 where the usual one holds."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
 
 
 @pytest.fixture(scope="session")

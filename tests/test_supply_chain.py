@@ -54,6 +54,7 @@ def make(target: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.net
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.xdist_group("supply chain")  # both make targets make the same environment
 def test_the_bill_of_materials_is_valid_and_lists_every_pin() -> None:
     done = make("sbom")
     assert done.returncode == 0, done.stdout + done.stderr  # cyclonedx-py validates what it writes
@@ -76,6 +77,7 @@ def test_the_bill_of_materials_is_valid_and_lists_every_pin() -> None:
 @pytest.mark.net
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.xdist_group("supply chain")  # both make targets make the same environment
 def test_no_pinned_version_has_a_known_vulnerability() -> None:
     done = make("audit")
     said = done.stdout + done.stderr

@@ -16,7 +16,7 @@ from tests.parts.fake_tensorrt import assemble
 from tests.parts.real_tensorrt import RELEASES, Names, Release, read_names
 from tests.parts.tensorrt_uses import Use, uses
 
-pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("tensorrt names")]
 
 _ROOT = Path(__file__).parents[2]
 _OF_TENSORRT = [*_ROOT.glob("sightd/engines/tensorrt*.py"), *_ROOT.glob("converter/builders/tensorrt*.py")]

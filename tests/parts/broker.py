@@ -18,18 +18,12 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.parts.certificates import Pair
+from tests.parts.ports import free_port
 from tests.parts.requires import require
 
 __all__ = ["Broker", "Collector", "Received", "TlsListener", "collect", "free_port", "hang_up", "running_broker"]
 
 _PATH = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])}
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Optional, Type
 from sightd.types import Image
 from tests.parts.certificates import Pair
 from tests.parts.clips import read_number
+from tests.parts.ports import free_port
 from tests.parts.requires import require
 
 __all__ = ["RtspServer", "age_s"]
@@ -32,7 +30,7 @@ class RtspServer:
 
     def __init__(self, *mounts: str, user: str = "", password: str = "", tls: Optional[Pair] = None) -> None:
         require("gst-rtsp-server")
-        self.port = _free_port()
+        self.port = free_port()
         self._mounts = mounts
         self._user = user
         self._password = password
@@ -94,12 +92,3 @@ class RtspServer:
 def age_s(image: Image) -> float:
     """How long ago a ``clock`` mount made *image*, to 10 ms; it counts around every 655 s."""
     return ((int(time.time() * 100) - read_number(image)) & 0xFFFF) / 100
-
-
-def _free_port() -> int:
-    """Below the ports that the kernel gives to clients: while the server is dead, nobody must get its port."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -34,7 +34,7 @@ from tests.shapes.published import against_truth, published
 from tests.shapes.scene import Scene
 from tests.shapes.writing import write_clip, write_labelled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shapes")]
 
 #: Four views: seed, width and height in pixels.
 VIEWS = ((200, 640, 360), (201, 640, 360), (202, 480, 360), (203, 360, 640))

@@ -12,7 +12,12 @@ from tests.parts.wheels import copy_of_the_checkout
 
 PARTS = Path(__file__).resolve().parents[1] / "parts"
 DEADLINE_S = 900
-pytestmark = [pytest.mark.slow, pytest.mark.net, pytest.mark.timeout(DEADLINE_S + 60)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.net,
+    pytest.mark.timeout(DEADLINE_S + 60),
+    pytest.mark.xdist_group("installation"),
+]
 
 
 @pytest.fixture(scope="module")

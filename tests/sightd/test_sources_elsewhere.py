@@ -13,6 +13,9 @@ import pytest
 from tests.parts.wheels import copy_of_the_checkout
 
 _DEBIANS = "/usr/bin/python3"
+_RUNNER = ("pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3.6")
+#: They wait for cameras most of the time.
+_QUIETLY = ("-q", "-p", "no:cacheprovider", "-n", "3")
 _TESTS = sorted(str(path.name) for path in Path(__file__).parent.glob("test_sources*.py") if path != Path(__file__))
 
 
@@ -36,10 +39,10 @@ def test_the_sources_work_with_another_opencv(python: str, opencv: str, tmp_path
     pip = (str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     # An old one would compile what there is a wheel for.
     _run(*pip, "--upgrade", "pip")
-    _run(*pip, str(checkout), "numpy<2", "pytest>=8", "pytest-timeout>=2", *([opencv] if opencv else []))
+    _run(*pip, str(checkout), "numpy<2", *_RUNNER, *([opencv] if opencv else []))
     version = _run(str(venv / "bin/python"), "-c", "import cv2; print(cv2.__version__)").strip()
     assert not opencv or opencv.rpartition("==")[2].startswith(version)
-    _run(str(venv / "bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *_tests(checkout), cwd=checkout)
+    _run(str(venv / "bin/python"), "-m", "pytest", *_QUIETLY, *_tests(checkout), cwd=checkout)
 
 
 def _tests(checkout: Path) -> List[str]:
