@@ -16,10 +16,12 @@ from .protocol_choice import ProtocolChoice
 __all__ = ["LONGEST_PAUSE_S", "Route", "pauses"]
 
 # The longest, and the seconds in which a connection settles before its first event, are what an event waits for at most
-# once the broker is back: below five seconds.
+# once the broker is back, and while it catches up: below five seconds.
 _SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
+#: Each pause is so much longer than the one before.
+_GROWTH = 1.25
 #: A connection that stood so long has held; one that breaks sooner, again and again, is not hurried after.
-_HELD_S = 3.0
+_HELD_S = 1.0
 
 #: Seconds for which a broker that says this is left alone. All other reasons may be gone at any moment.
 _WISHES_S = {
@@ -38,11 +40,11 @@ _MOST_HOPS = 3
 
 
 def pauses() -> Iterator[float]:
-    """Seconds between attempts: doubling, with jitter so that a site's daemons don't all come back at once."""
+    """Seconds between attempts: growing, with jitter so that a site's daemons don't all come back at once."""
     pause_s = _SHORTEST_PAUSE_S
     while True:
         yield pause_s * random.uniform(0.75, 1.0)  # noqa: S311 - no secret depends on it
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        pause_s = min(_GROWTH * pause_s, LONGEST_PAUSE_S)
 
 
 @dataclass

@@ -36,7 +36,7 @@ _GATHER_S = 1.0
 #: How often the age of what is stored is looked at, in seconds.
 _EXPIRE_S = 60.0
 #: A connection begins without events for so long, in seconds, while subscribers that lost the same broker come back.
-_SETTLE_S = 2.0
+_SETTLE_S = 1.5
 #: How fast what has gathered is sent then, in events a second.
 _CATCH_UP_RATE = 2000.0
 #: An event that nobody was subscribed to is sent again after so long, in seconds.

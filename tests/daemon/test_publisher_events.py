@@ -242,7 +242,7 @@ def test_a_backlog_does_not_overrun_a_subscriber_that_is_slow(broker: Broker, tm
 @pytest.mark.slow
 def test_nothing_is_lost_when_a_forgetful_broker_is_killed_again_and_again(forgetful: Broker, tmp_path: Path) -> None:
     subscriber = Faithful(forgetful.port)
-    with running_events(forgetful.port, tmp_path / "outbox", settle_s=2.0) as running:
+    with running_events(forgetful.port, tmp_path / "outbox", settle_s=1.5) as running:
         numbers: List[int] = []
         for _ in range(4):
             until = time.monotonic() + 4
