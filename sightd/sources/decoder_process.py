@@ -20,20 +20,22 @@ from ..bounded import decode_json
 from ..errors import SourceError, StalledError
 from ..redact import redact
 from .decoder_wire import TOO_LARGE, Answer, pair, receive, send
-from .pulse import MOST_MEMORY
+from .pulse import BEATS_EVERY_S, MOST_MEMORY
 
 __all__ = ["DecoderProcess"]
 
 #: The server loads OpenCV first, from a slow disk perhaps; all that it does after that is to fork.
 _START_S, _FORK_S = 60.0, 5.0
+#: Besides the beats of its pulse: one that came late, after the last answer, and the answer.
+_SPARE_BEATS = 3
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.load(sys.stdin); "
     "from sightd.sources.decoder_server import main; main(int(sys.argv[1]))"
 )
 #: A decoder computes on its own core; the pools of threads that NumPy brings along would only cost memory.
 _SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-#: systemd's: only the daemon itself reports there.
 _LEAST_S = 0.001  # 0 would not wait at all
+#: systemd's: only the daemon itself reports there.
 _NOT_FOR_IT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 _log = logging.getLogger(__name__)
@@ -82,11 +84,14 @@ class DecoderProcess:
 
     def _answer(self, deadline_s: float, silent_s: float) -> Answer:
         ends_at = time.monotonic() + deadline_s
-        answer = Answer(alive=True)
         try:
-            while answer.alive:
+            for _ in range(_SPARE_BEATS + int(deadline_s / BEATS_EVERY_S)):
                 self._connection.settimeout(max(_LEAST_S, min(ends_at - time.monotonic(), silent_s)))
                 answer = decode_json(receive(self._connection, most_fds=0)[0], Answer)
+                if not answer.alive:
+                    break
+            else:
+                raise ValueError("it says without an end that it gets on")
         except socket.timeout:
             self.end()
             waited_s = min(deadline_s, silent_s)

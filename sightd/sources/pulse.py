@@ -12,13 +12,14 @@ from pathlib import Path
 
 from .decoder_wire import TOO_LARGE, send
 
-__all__ = ["MOST_MEMORY", "Pulse"]
+__all__ = ["BEATS_EVERY_S", "MOST_MEMORY", "Pulse"]
 
 #: Memory of its own that a decoder process may take, in bytes; the pictures that it shares are not counted. H.264 of
 #: 3840 x 2880 pixels with 16 references took 305 MiB in FFmpeg and 621 in GStreamer. No limit of the kernel's does it:
 #: of addresses (RLIMIT_AS) GStreamer reserved three times as much, and the unit's sandbox lets nobody set limits.
 MOST_MEMORY = min(2 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
-_BEATS_EVERY_S = 0.5
+#: How often it is told that the thread gets on, in seconds.
+BEATS_EVERY_S = 0.5
 _STATM = Path("/proc/self/statm")
 
 
@@ -44,7 +45,7 @@ class Pulse:
     def _run(self) -> None:
         used_s = 0.0
         while True:
-            time.sleep(_BEATS_EVERY_S)
+            time.sleep(BEATS_EVERY_S)
             if _own_memory() > MOST_MEMORY:
                 os._exit(TOO_LARGE)
             before_s, used_s = used_s, time.clock_gettime(self._clock)

@@ -31,7 +31,8 @@ class Bad(Source):
     "crash": SIGSEGV in this process; "hang": grab() does not return; "wait": it does after 5 s, as from a slow network;
     "leak": it takes memory until it is ended, 333 MiB being the limit; "stall", "lose": the errors; "bug": an exception
     of another kind; "grow": pictures are larger from then on; "end": there are no more; "{...}":
-    the process, taken over, says that by itself; "fds": it hands over descriptors with it; "": nothing.
+    the process, taken over, says that by itself, "alive" without an end; "fds": it hands over descriptors with it;
+    "": nothing.
     """
 
     is_camera = False
@@ -69,7 +70,7 @@ class Bad(Source):
         elif self._how == "fds":
             _say(b'{"grabbed": true}', [0, 1, 2])
         elif self._how.startswith("{"):
-            _say(self._how.encode())
+            _say(self._how.encode(), times=1_000_000 if "alive" in self._how else 1)
         return True
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
@@ -100,12 +101,13 @@ def _leak() -> None:
         time.sleep(0.002)
 
 
-def _say(answer: bytes, fds: Sequence[int] = ()) -> None:
+def _say(answer: bytes, fds: Sequence[int] = (), times: int = 1) -> None:
     """Over the connection to the daemon, which is the only socket of its kind here."""
     for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
             if connection.type == socket.SOCK_SEQPACKET:
-                send(connection, answer, fds)
+                for _ in range(times):
+                    send(connection, answer, fds)
 
 
 def write_crashing_clip(path: Path) -> Path:

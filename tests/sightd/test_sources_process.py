@@ -333,6 +333,12 @@ class TestContainment:
             assert source.grab()
         assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208  (the server's may be new)
 
+    def test_one_that_says_without_an_end_that_it_gets_on_is_ended(self) -> None:
+        with in_process(partial(Bad, '{"alive": true}', 0)) as source:
+            source.open()
+            with pytest.raises(SourceError, match="has run wild"):
+                source.grab()
+
     def test_what_may_not_end_is_opened_anew(self) -> None:
         source = ProcessSource("yard", partial(Bad, "end"), ends=False)
         for _ in range(2):
