@@ -193,6 +193,8 @@ def open_bundle(folder: Path) -> Bundle:
         raise NoBundleError(
             f"{folder}: no {MANIFEST} there; make a bundle with: sightd convert MODEL --out {folder}"
         ) from None
+    except NotADirectoryError:
+        raise BundleError(f"{folder} is no folder; a bundle is one: sightd convert MODEL --out FOLDER") from None
     except OSError as error:
         raise BundleError(f"{path}: can't be read ({error.strerror}); check its owner and permissions") from error
     check_engine_file(folder, manifest.engine)
@@ -327,7 +329,8 @@ def _engine_path(folder: Path, engine: EngineRecord) -> Path:
 
 
 def _unreadable(path: Path, error: OSError) -> BundleError:
-    return BundleError(f"{path}: can't be read ({error.strerror}); convert the model again")
+    remedy = "check its owner and permissions" if isinstance(error, PermissionError) else "convert the model again"
+    return BundleError(f"{path}: can't be read ({error.strerror}); {remedy}")
 
 
 def _altered(path: Path) -> BundleError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -137,6 +138,22 @@ def test_a_lost_engine_is_refused(folder: Path) -> None:
     open_bundle(folder).engine_file.unlink()
     with pytest.raises(BundleError, match="convert the model again"):
         open_bundle(folder)
+
+
+def test_an_engine_that_may_not_be_read_needs_rights_not_another_conversion(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("sightd.bundle.sha256_of", refused)  # root may read everything
+    with pytest.raises(BundleError, match=r"\(Permission denied\); check its owner and permissions"):
+        open_bundle(folder)
+
+
+def test_a_model_in_the_bundle_s_place_is_told_from_one_without_rights(engine_file: Path) -> None:
+    with pytest.raises(BundleError, match="is no folder; a bundle is one: sightd convert MODEL --out FOLDER"):
+        open_bundle(engine_file)
 
 
 def test_a_pipe_in_the_manifest_s_place_is_refused(folder: Path) -> None:
