@@ -39,7 +39,7 @@ def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
         golden = _golden(bundle)
         if golden is not None:
             check_golden(engine, bundle, golden)
-        _check_output(bundle, engine)
+        _check_output(bundle, engine, works=golden is not None)
     except BaseException:
         engine.close()
         raise
@@ -97,11 +97,17 @@ def _golden(bundle: Bundle) -> Optional[Golden]:
     return golden
 
 
-def _check_output(bundle: Bundle, engine: Engine) -> None:
-    """Infer one black picture, as warming up does."""
+def _check_output(bundle: Bundle, engine: Engine, *, works: bool) -> None:
+    """Infer one black picture, as warming up does.
+
+    :param works: the golden picture has shown that it does: one that divides by a picture's contrast may fail on black.
+    """
     spec = bundle.manifest.input
     with naming(str(bundle.folder)):
         found = look(engine, np.zeros((spec.height, spec.width, 3), np.uint8))
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        raise BundleError(f"{bundle.folder}: the engine's output is not finite on a black picture: convert again")
+        trouble = f"{bundle.folder}: the engine's output is not finite on a black picture"
+        if not works:
+            raise BundleError(f"{trouble}: convert again")
+        _log.warning("%s: nothing is found on such", trouble)
     check_classes(str(bundle.folder), found.classes, bundle.manifest.labels)

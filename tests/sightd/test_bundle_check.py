@@ -14,6 +14,7 @@ from sightd.bundle_check import check_golden_classes, check_runs, open_checked
 from sightd.engines import EngineOptions
 from sightd.errors import BundleError, EngineError, EngineMismatch
 from sightd.golden import GOLDEN, look
+from sightd.types import Candidates
 from tests.parts.fake_tensorrt import install
 from tests.parts.tensorrt_bundle import publish_plan, publish_quadrants
 
@@ -103,6 +104,19 @@ def test_nothing_of_an_engine_that_is_refused_is_left_on_the_gpu(
 
 def _refuse(*anything: object) -> None:
     raise EngineMismatch("something else")
+
+
+def test_an_engine_that_finds_nothing_finite_on_black_is_served_where_the_golden_picture_shows_that_it_works(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that divides by the picture's own contrast."""
+    nan = np.full((1, 1, 4), np.nan, np.float32)
+    nothing = Candidates(nan, nan[..., 0], np.zeros((1, 1), np.int32))
+    monkeypatch.setattr("sightd.bundle_check.look", lambda *_: nothing)
+    open_checked(bundle, EngineOptions()).close()
+    assert "not finite on a black picture" in caplog.text
+    with pytest.raises(BundleError, match="not finite on a black picture"):
+        open_checked(replace(bundle, manifest=replace(bundle.manifest, extras=[])), EngineOptions())
 
 
 @pytest.mark.parametrize("extras", [[GOLDEN], []])
