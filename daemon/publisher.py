@@ -19,6 +19,7 @@ from .broker.route import Route
 from .messages import OFFLINE, ONLINE, STOPPED
 from .outbox import Message, Outbox
 from .progress import Progress
+from .repeats import Repeats
 from .topics import Topics
 
 __all__ = ["BrokerOptions", "Publisher"]
@@ -53,6 +54,7 @@ class Publisher:
         self._states: Dict[str, Message] = {}
         self._connection: Optional[Connection] = None
         self._told: Set[str] = set()
+        self._repeats = Repeats()
         self._denials_told: Set[str] = set()
         #: The broker that refused the last CONNECT because of the will.
         self._without_will: Optional[Address] = None
@@ -151,6 +153,7 @@ class Publisher:
             self.progress.step(holding=True)
             stands = self._turn(connection)
             self.progress.step(holding=False)
+            self._write(self._repeats.held(time.monotonic()), logging.INFO if self.connected else logging.WARNING)
             if not stands:
                 connection.cut()
                 self._connection = None
@@ -260,11 +263,15 @@ class Publisher:
         self._tell(f"refused: {ending.reason}", ending.sentence)
 
     def _tell(self, state: str, sentence: str, level: int = logging.WARNING) -> None:
-        """Change the state; log *sentence* once a connection (a broker may be away for months)."""
+        """Change the state; log *sentence* once a connection (a broker may be away for months), less where many end."""
         if (state == CONNECTED) != self.connected:
             away_s, self._since = self.away_s, time.monotonic()
             self._away_s = away_s
         self.state = state
         if sentence not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(sentence)
-            _log.log(level, "%s", sentence)
+            self._write(self._repeats.said(sentence, time.monotonic()), level)
+
+    def _write(self, text: str, level: int) -> None:
+        if text:
+            _log.log(level, "%s", text)

@@ -20,8 +20,9 @@ __all__ = ["LONGEST_PAUSE_S", "Route", "pauses"]
 _SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
 #: Each pause is so much longer than the one before.
 _GROWTH = 1.25
-#: A connection that stood so long has held; one that breaks sooner, again and again, is not hurried after.
-_HELD_S = 1.0
+#: A connection that stood so long has held, its first events included; one that breaks sooner, again and again, is not
+#: hurried after.
+_HELD_S = 2.0
 
 #: Seconds for which a broker that says this is left alone. All other reasons may be gone at any moment.
 _WISHES_S = {

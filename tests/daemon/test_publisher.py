@@ -237,6 +237,20 @@ def test_the_old_connections_will_does_not_stay_after_the_new_one_came(broker: B
         first.publisher.close()
 
 
+def test_a_connection_that_comes_and_goes_does_not_fill_the_log(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another client with the same id: with MQTT 3.1.1, or before mosquitto 2.1, without a reason."""
+    with caplog.at_level(logging.INFO, "daemon.publisher"), publishing(broker.port) as running:
+        for times in range(1, 7):
+            running.wait_until(lambda publisher, times=times: publisher.connections == times)
+            broker.kill()
+            broker.start()
+        running.wait_until(lambda publisher: publisher.connections == 7)
+        for said in ("connected, MQTT 5", "connection lost"):
+            assert sum(said in record.message for record in caplog.records) == 3
+
+
 def test_a_wrong_password_is_told_once_and_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with running_broker(tmp_path, users={"sightd": "another"}) as broker, publishing(
