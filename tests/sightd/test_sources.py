@@ -61,7 +61,9 @@ def read_all(source: Source) -> List[int]:
 
 class TestEverySource:
     @pytest.fixture(params=["file-live", "file-fast", "folder-fast", "rtsp", "rtsp-gstreamer", "http", "rotated-fast"])
-    def source(self, request: pytest.FixtureRequest, clip: Path) -> Iterator[Source]:
+    def source(self, request: pytest.FixtureRequest, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+        # How patient they are is asked elsewhere; a machine with much else to do may need longer for a first picture.
+        monkeypatch.setattr("sightd.sources.network.FIRST_PICTURE_S", 20.0)
         kind: str = request.param
         if kind in ("rtsp", "http"):
             source = source_for(request.getfixturevalue(kind))

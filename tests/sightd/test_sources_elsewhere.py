@@ -21,6 +21,7 @@ _TESTS = sorted(str(path.name) for path in Path(__file__).parent.glob("test_sour
 
 @pytest.mark.slow
 @pytest.mark.net
+@pytest.mark.xdist_group("another opencv")  # one after the other: each has processes of its own, and cameras that wait
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("python", "opencv"),
