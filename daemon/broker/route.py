@@ -15,8 +15,8 @@ from .protocol_choice import ProtocolChoice
 
 __all__ = ["LONGEST_PAUSE_S", "Route", "pauses"]
 
-# The longest, and the seconds in which a connection settles before its first event, are what an event waits for at most
-# once the broker is back, and while it catches up: below five seconds.
+# Once the broker is back an event waits for the longest at most, for the seconds in which a connection settles, and for
+# the events before it: below five seconds.
 _SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
 #: Each pause is so much longer than the one before.
 _GROWTH = 1.25

@@ -108,7 +108,7 @@ class TensorRtEngine(Engine):
         return _TensorRtTicket(self._pool, own, count)
 
     def warm_up(self, image: Image) -> None:
-        """As every engine's, on every slot; then measure what is faster here: CUDA graphs, the GPU's letterbox.
+        """As every engine's, on every slot; then measure what pays here: CUDA graphs, the GPU's letterbox.
 
         All slots must be free.
         """
@@ -120,7 +120,7 @@ class TensorRtEngine(Engine):
             if self._tries_graphs:
                 self._try_graph(count)
         if self._tries_graphs:
-            self._drop_wrong_graphs(image)
+            self._drop_wrong_graphs()
         self._tries_graphs = False
         if self._preprocess == "auto":
             self._preprocess = self._choose_letterbox(image)
@@ -151,10 +151,10 @@ class TensorRtEngine(Engine):
             return
         _log.info("CUDA graph for batches of %d: %.3f ms instead of %.3f", count, graph_s * 1000, plain_s * 1000)
 
-    def _drop_wrong_graphs(self, image: Image) -> None:
+    def _drop_wrong_graphs(self) -> None:
         """Keep the graphs that compute what plain work does, also after batches of another size."""
         for count in self.graph_batches():
-            if not all(slot.graph_holds(count, image) for slot in self._slots):
+            if not all(slot.graph_holds(count) for slot in self._slots):
                 _log.warning("the CUDA graph for batches of %d computes something else: not used", count)
                 self._drop_graphs(count)
 

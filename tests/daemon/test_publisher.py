@@ -240,7 +240,7 @@ def test_the_old_connections_will_does_not_stay_after_the_new_one_came(broker: B
 def test_a_connection_that_comes_and_goes_does_not_fill_the_log(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another client with the same id: with MQTT 3.1.1, or before mosquitto 2.1, without a reason."""
+    """As of two clients with one id, where the broker gives no reason (mosquitto 2.0.11 does not)."""
     with caplog.at_level(logging.INFO, "daemon.publisher"), publishing(broker.port) as running:
         for times in range(1, 7):
             running.wait_until(lambda publisher, times=times: publisher.connections == times)

@@ -46,6 +46,7 @@ def test_a_plan_loads_in_a_fresh_process_and_finds_the_same(tiny: Rig, tmp_path:
 
 def test_a_thousand_batches_take_no_more_memory(tiny: Rig, record: Callable[[str, Any], None]) -> None:
     with tiny.open(tiny.plan("int8-minmax")) as engine, Cuda() as cuda:
+        engine.warm_up(tiny.pictures[0])  # as the daemon does: with CUDA graphs
         run_batches(engine, tiny, 100)
         free, rss = cuda.memory()[0], rss_bytes()
         run_batches(engine, tiny, 1000)
