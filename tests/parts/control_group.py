@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 
-__all__ = ["control_group"]
+__all__ = ["control_group", "lower"]
 
 _V1 = Path("/sys/fs/cgroup/memory")
 
 
 @contextmanager
 def control_group(limit: int) -> Iterator[Path]:
-    """A new one whose processes may take *limit* bytes and must have ended at the end; skips where none can be made."""
+    """A new one whose processes may take *limit* bytes and must end within 10 s after; skips where none can be made."""
     group = _V1 / f"sightd-test-{os.getpid()}"
     try:
         group.mkdir()
@@ -26,4 +28,21 @@ def control_group(limit: int) -> Iterator[Path]:
     try:
         yield group
     finally:
-        group.rmdir()
+        _until_not_busy(group.rmdir, 10)
+
+
+def lower(group: Path, limit: Callable[[], int]) -> None:
+    """Set the limit to what *limit* gives, in bytes; asked anew while more than that is in use, for 30 s."""
+    _until_not_busy(lambda: (group / "memory.limit_in_bytes").write_text(str(limit())), 30)
+
+
+def _until_not_busy(do: Callable[[], object], deadline_s: float) -> None:
+    deadline = time.monotonic() + deadline_s
+    while True:
+        try:
+            do()
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
