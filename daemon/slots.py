@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from typing import Callable, Iterable, List
+from typing import Callable, Dict, Iterable, List
 
 from sightd.types import Frame
 
@@ -23,20 +23,24 @@ class FrameSlots:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, Frame] = OrderedDict()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        #: Each is told of what it waits for alone: that many cameras wake for one frame would cost more than it does.
+        self._filled = threading.Condition(self._lock)
+        self._emptied: Dict[str, threading.Condition] = {}
         self._closed = False
         #: Frames replaced before they were inferred, by camera.
         self.dropped: Counter[str] = Counter()
 
     def put(self, frame: Frame, *, wait: bool = False) -> None:
         """Offer *frame* (camera threads). With *wait* it blocks while this camera's slot is full."""
-        with self._changed:
+        with self._lock:
             if wait:
-                self._changed.wait_for(lambda: self._closed or frame.camera not in self._waiting)
+                emptied = self._emptied.setdefault(frame.camera, threading.Condition(self._lock))
+                emptied.wait_for(lambda: self._closed or frame.camera not in self._waiting)
             if frame.camera in self._waiting:
                 self.dropped[frame.camera] += 1
             self._waiting[frame.camera] = frame
-            self._changed.notify_all()
+            self._filled.notify()
 
     def take(self, choose: Choice, timeout_s: float) -> List[Frame]:
         """The frames of those cameras that *choose* picks from the line (inference thread).
@@ -50,15 +54,17 @@ class FrameSlots:
             chosen[:] = choose(self._waiting)
             return bool(chosen) or self._closed
 
-        with self._changed:
-            self._changed.wait_for(has_chosen, timeout_s)
+        with self._lock:
+            self._filled.wait_for(has_chosen, timeout_s)
             frames = [self._waiting.pop(camera) for camera in chosen]
-            if frames:
-                self._changed.notify_all()
+            for camera in chosen:
+                if camera in self._emptied:
+                    self._emptied[camera].notify()
             return frames
 
     def close(self) -> None:
         """Wake everybody; from now on nobody blocks. What waits can still be taken."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for changed in (self._filled, *self._emptied.values()):
+                changed.notify_all()

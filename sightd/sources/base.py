@@ -21,6 +21,7 @@ class Source(ABC):
     #: Whether its pictures are those of a camera now, so that a picture that stays, or a rate that falls, means
     #: something. A file shows what it shows.
     is_camera: bool = True
+    _from_s: float = 0.0
 
     @abstractmethod
     def open(self) -> None:
@@ -28,6 +29,10 @@ class Source(ABC):
 
         :raises SourceError: there is nothing to read; the source is closed.
         """
+
+    def expect(self, clock_s: float) -> None:
+        """Say that pictures before that :meth:`clock_s` will not be retrieved, so nothing needs to be made of them."""
+        self._from_s = clock_s
 
     @abstractmethod
     def grab(self) -> bool:

@@ -10,6 +10,7 @@ import socket
 import time
 from typing import Any, Dict, List, Optional
 
+import msgspec
 import numpy as np
 
 from ..errors import SourceError, StalledError
@@ -57,7 +58,7 @@ class Decoder:
 
     def _answer(self, answer: Dict[str, Any]) -> None:
         answer.update(cpu_s=time.process_time(), logs=self._log.taken())
-        send(self._connection, json.dumps(answer).encode())
+        send(self._connection, msgspec.json.encode(answer))
 
     def _done(self, recipe: bytes, request: Dict[str, Any], fds: List[int]) -> Dict[str, Any]:
         try:
@@ -74,23 +75,20 @@ class Decoder:
         self._complaints.taken()  # a stream that is joined between two key frames begins with some
         return {"live": source.live, "is_camera": source.is_camera, "patience_s": source.patience_s()}
 
-    def _grab(self, source: Source) -> Dict[str, Any]:
-        grabbed = source.grab()
-        return {
-            "grabbed": grabbed,
-            "clock_s": source.clock_s(),
-            "patience_s": source.patience_s(),
-            "damaged": self._complaints.taken() > 0,
-        }
+    def _grab(self, source: Source, slot: int, from_s: float) -> Dict[str, Any]:
+        """The next picture, and where it is of that time or later, what is seen in it.
 
-    def _retrieve(self, source: Source, slot: int) -> Dict[str, Any]:
-        """Into *slot*; where its size is another, the picture is kept for :meth:`_store`."""
-        into = self._slots[slot]
-        self._kept = source.retrieve(into)
-        answer = {"shape": self._kept.shape, "stored": self._kept.shape == into.shape}
-        if answer["stored"]:
-            self._store(source, slot)
-        return answer
+        That goes into *slot*, or is kept for :meth:`_store` where its size is another.
+        """
+        grabbed, clock_s = source.grab(), source.clock_s()
+        answer: Dict[str, Any] = {"grabbed": grabbed, "clock_s": clock_s, "patience_s": source.patience_s()}
+        if grabbed and clock_s >= from_s:
+            into = self._slots[slot]
+            self._kept = source.retrieve(into)
+            answer.update(shape=self._kept.shape, stored=self._kept.shape == into.shape)
+            if answer["stored"]:
+                self._store(source, slot)
+        return {**answer, "damaged": self._complaints.taken() > 0}
 
     def _store(self, _: Source, slot: int) -> Dict[str, Any]:
         kept, self._kept = self._kept, _NOTHING

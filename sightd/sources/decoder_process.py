@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ import threading
 import time
 from contextlib import suppress
 from typing import Any, Dict, Optional, Sequence, Tuple
+
+import msgspec
 
 from ..bounded import decode_json
 from ..errors import SourceError, StalledError
@@ -34,7 +37,6 @@ _PROGRAM = (
 )
 #: A decoder computes on its own core; the pools of threads that NumPy brings along would only cost memory.
 _SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-_LEAST_S = 0.001  # 0 would not wait at all
 #: systemd's: only the daemon itself reports there.
 _NOT_FOR_IT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
@@ -52,6 +54,8 @@ class DecoderProcess:
     def __init__(self, name: str, recipe: bytes) -> None:
         self._name = name
         self._connection, self._pid = _server.fork(name)
+        self._answers = select.poll()
+        self._answers.register(self._connection, select.POLLIN)
         self.is_alive = True
         #: CPU seconds that it has used, as it said last.
         self.cpu_s = 0.0
@@ -68,7 +72,7 @@ class DecoderProcess:
         :raises SourceError: it said so; or it has crashed, or answered nonsense, and is not alive any more.
         """
         with suppress(OSError):
-            send(self._connection, json.dumps(request).encode(), fds)
+            send(self._connection, msgspec.json.encode(request), fds)
         answer = self._answer(deadline_s, silent_s)
         if answer.error:
             raise (StalledError if answer.stalled else SourceError)(_line(answer.error))
@@ -82,11 +86,19 @@ class DecoderProcess:
         self.is_alive = False
         self._connection.close()
 
+    def _wait(self, seconds: float) -> None:
+        """Until it says something. (To set the socket's own timeout would be one more system call.)
+
+        :raises socket.timeout: it did not.
+        """
+        if not self._answers.poll(max(0.0, seconds) * 1000):
+            raise socket.timeout
+
     def _answer(self, deadline_s: float, silent_s: float) -> Answer:
         ends_at = time.monotonic() + deadline_s
         try:
             for _ in range(_SPARE_BEATS + int(deadline_s / BEATS_EVERY_S)):
-                self._connection.settimeout(max(_LEAST_S, min(ends_at - time.monotonic(), silent_s)))
+                self._wait(min(ends_at - time.monotonic(), silent_s))
                 answer = decode_json(receive(self._connection, most_fds=0)[0], Answer)
                 if not answer.alive:
                     break

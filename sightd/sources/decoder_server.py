@@ -1,6 +1,6 @@
 """The program that decoder processes are forked from.
 
-    daemon ── a camera's name, a socket ──▶ server ── fork ──▶ decoder ◀── open, grab, retrieve, close ──▶ daemon
+    daemon ── a camera's name, a socket ──▶ server ── fork ──▶ decoder ◀── open, grab, store, close ──▶ daemon
 
 The server has loaded OpenCV and NumPy, of which a decoder so costs no memory of its own, has one thread, so that it may
 fork, and never touches a camera. A decoder reads one source. Its address comes over the socket: no command line and no

@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True):
     grabbed: bool = False
     clock_s: float = 0.0
     damaged: bool = False
-    #: To retrieve: whether the picture is in the slot, and its size.
+    #: And of the picture, where it was wanted: whether it is in the slot, and its size.
     stored: bool = False
     shape: Tuple[int, int, int] = (0, 0, 0)
 

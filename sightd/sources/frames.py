@@ -90,6 +90,7 @@ def _pictures(
     while not stop.is_set():
         # The decoder's CPU time is the cost, without the wait for the network.
         began_cpu_s = source.cpu_s()
+        source.expect(schedule.from_s)
         if not source.grab():
             return
         captured_at, captured_mono = time.time(), time.monotonic()
@@ -106,11 +107,17 @@ class _Schedule:
 
     def __init__(self, max_fps: float) -> None:
         self._interval_s = 1 / max_fps if max_fps > 0 else 0.0
+        self._tolerance_s = min(JITTER_S, self._interval_s / 10)
         self._due_s = -math.inf
+
+    @property
+    def from_s(self) -> float:
+        """When the next frame is due; clocks begin at 0."""
+        return max(0.0, self._due_s - self._tolerance_s)
 
     def due(self, now_s: float) -> bool:
         late_s = now_s - self._due_s
-        if late_s < -min(JITTER_S, self._interval_s / 10):
+        if now_s < self.from_s:
             return False
         # After a gap the grid begins anew, else a burst would fill it.
         in_step = late_s < 2 * self._interval_s

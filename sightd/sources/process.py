@@ -26,7 +26,7 @@ _HANGS_S = READ_TIMEOUT_S
 #: it opens, where a name server is waited for in one piece of 5 s, and some GStreamer elements start slowly.
 _SILENT_S, _SILENT_OPENING_S = 2.0, 15.0
 _CLOSE_S = 5.0
-_RETRIEVE_S = 5.0
+_STORE_S = 5.0
 _MOST_PIXELS = 1 << 27
 #: The size of the pictures before the first.
 _UNKNOWN = (1, 1, 3)
@@ -51,6 +51,9 @@ class ProcessSource(Source):
         self._pictures = SharedPictures(_UNKNOWN)
         self._clock_s = self._patience_s = self._cpu_before_s = 0.0
         self._is_damaged = False
+        #: Of the picture grabbed last: where it was to go, whether it is there, and its size.
+        self._slot: Optional[Slot] = None
+        self._is_stored, self._shape = False, _UNKNOWN
 
     def open(self) -> None:
         if self._process is None or not self._process.is_alive:
@@ -61,23 +64,22 @@ class ProcessSource(Source):
         self._patience_s = answer.patience_s
 
     def grab(self) -> bool:
-        patience_s = self._patience_s
-        answer = self._ask({"do": "grab"}, patience_s + _HANGS_S, silent_s=patience_s + _SILENT_S)
+        patience_s, self._slot = self._patience_s, self._free_slot()
+        request = {"do": "grab", "slot": self._slot.number, "from_s": self._from_s}
+        answer = self._ask(request, patience_s + _HANGS_S, silent_s=patience_s + _SILENT_S)
         self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
-        self._is_damaged = answer.damaged
+        self._is_damaged, self._is_stored, self._shape = answer.damaged, answer.stored, answer.shape
         if not answer.grabbed and not self._ends:  # what says so is not to be trusted any more
             self.end()
             raise SourceError("the decoder process says that the stream has ended; it is started anew")
         return answer.grabbed
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
-        slot = self._free_slot()
-        answer = self._ask({"do": "retrieve", "slot": slot.number}, _RETRIEVE_S)
-        if not answer.stored:
-            self._pictures = SharedPictures(_checked(answer.shape))
-            slot = self._free_slot()
-            self._ask({"do": "store", "slot": slot.number}, _RETRIEVE_S)
-        return self._pictures.lent(slot)
+        if self._slot is None or not self._is_stored:
+            self._pictures = SharedPictures(_checked(self._shape))
+            self._slot = self._free_slot()
+            self._ask({"do": "store", "slot": self._slot.number}, _STORE_S)
+        return self._pictures.lent(self._slot)
 
     def close(self) -> None:
         if self._process is not None and self._process.is_alive:
@@ -90,7 +92,7 @@ class ProcessSource(Source):
         if self._process is not None:
             self._cpu_before_s += self._process.cpu_s
             self._process.end()
-        self._process, self._pictures = None, SharedPictures(_UNKNOWN)
+        self._process, self._pictures, self._slot = None, SharedPictures(_UNKNOWN), None
 
     def clock_s(self) -> float:
         return self._clock_s
@@ -121,7 +123,7 @@ class ProcessSource(Source):
         except OSError as error:
             raise SourceError(f"{self._name}: no memory for a picture: {error}") from error
         try:
-            self._ask({"do": "map", "slot": slot.number, "shape": slot.image.shape}, _RETRIEVE_S, [slot.fd])
+            self._ask({"do": "map", "slot": slot.number, "shape": slot.image.shape}, _STORE_S, [slot.fd])
         except SourceError:
             self.end()  # it may not know the slot, which counts as free
             raise

@@ -31,6 +31,9 @@ class WatchedSource(Source):
         self._source.open()
         self.live, self.is_camera = self._source.live, self._source.is_camera
 
+    def expect(self, clock_s: float) -> None:
+        self._source.expect(clock_s)
+
     def grab(self) -> bool:
         self._due_s = time.monotonic() + self._source.patience_s()
         grabbed = self._source.grab()

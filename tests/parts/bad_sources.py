@@ -28,10 +28,11 @@ __all__ = ["Bad", "crashing", "write_crashing_clip"]
 class Bad(Source):
     """Numbered pictures, and from the picture *after* on what *how* names; a new process begins anew.
 
-    "crash": SIGSEGV in this process; "hang": grab() does not return; "wait": it does after 5 s, as from a slow network;
-    "leak": it takes memory until it is ended, 333 MiB being the limit; "stall", "lose": the errors; "bug": an exception
-    of another kind; "grow": pictures are larger from then on; "end": there are no more; "{...}":
-    the process, taken over, says that by itself, "alive" without an end; "fds": it hands over descriptors with it;
+    "tell": it logs that a picture is retrieved; "crash": SIGSEGV in this process; "hang": grab() does not return;
+    "wait": it does after 5 s, as from a slow network; "leak": it takes memory until it is ended, 333 MiB being the
+    limit; "stall", "lose": the errors; "bug": an exception of another kind; "grow": pictures are larger from then on;
+    "end": there are no more; "{...}": the process, taken over, says that by itself, "alive" without an end; "fds": it
+    hands over descriptors with it;
     "": nothing.
     """
 
@@ -74,6 +75,8 @@ class Bad(Source):
         return True
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
+        if self._how == "tell":
+            logging.getLogger("sightd.sources.bad").warning("retrieved %d", self._grabbed)
         size = 640 if self._how == "grow" and self._grabbed > self._after else 320
         picture = numbered_picture(self._grabbed - 1, size, size * 3 // 4)
         if into is None or into.shape != picture.shape:

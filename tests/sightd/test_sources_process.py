@@ -14,7 +14,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Sequence
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ import pytest
 from sightd.errors import SourceError, StalledError
 from sightd.sources import ProcessSource, Source, frames, process, source_for
 from sightd.sources import decoder_process as module
-from sightd.sources.decoder_wire import pair, send
+from sightd.sources.decoder_wire import Answer, pair, send
 from sightd.sources.shared_pictures import MOST_SLOTS
 from tests.parts.bad_sources import Bad, write_crashing_clip
 from tests.parts.clips import numbered_picture, read_number, write_clip
@@ -140,6 +140,33 @@ class TestPictures:
             images = [source.retrieve() for _ in range(6) if source.grab()]
         assert [image.shape for image in images] == 3 * [(240, 320, 3)] + 3 * [(480, 640, 3)]
         assert [read_number(image) for image in images] == list(range(6))
+
+    def test_cost_one_question_each(self, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: List[str] = []
+        ask = module.DecoderProcess.ask
+
+        def counted(self: module.DecoderProcess, request: Dict[str, Any], *args: Any, **options: Any) -> Answer:
+            asked.append(request["do"])
+            return ask(self, request, *args, **options)
+
+        monkeypatch.setattr(module.DecoderProcess, "ask", counted)
+        with in_process(fast(clip)) as source:
+            read(source, openings=1)
+            asked.clear()
+            read(source, openings=1)
+        assert asked == ["open", *["grab"] * 31]
+
+    def test_that_are_not_wanted_are_not_made(self, caplog: pytest.LogCaptureFixture) -> None:
+        stop = threading.Event()
+        seqs: List[int] = []
+        with in_process(partial(Bad, "tell", 1_000_000)) as source:
+            for frame in frames("yard", source, max_fps=20, stop=stop, on_state=lambda *_: None):
+                seqs.append(read_number(frame.image))
+                if len(seqs) == 5:
+                    stop.set()
+        assert seqs[-1] > 5, "it grabs as fast as it can"
+        told = [record.getMessage() for record in caplog.records if "retrieved" in record.getMessage()]
+        assert told == [f"retrieved {number + 1}" for number in seqs]
 
     def test_outlive_the_process(self, clip: Path) -> None:
         with in_process(fast(clip)) as source:
