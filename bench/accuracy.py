@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict, List
 
 from converter.agreement.measure import detect
 from converter.builders.onnxruntime import KIND
-from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
+from sightd.manifest import OutputSpec
 from sightd.types import Detections, Image, InputSpec
 
 from .assets import asset

@@ -25,7 +25,8 @@ from converter.calibration.embeddings import embedder
 from converter.calibration.frames import Frames, read_frames
 from converter.model.tail import head_nodes
 from converter.progress import Silent
-from sightd.bundle import OutputSpec, open_bundle
+from sightd.bundle import open_bundle
+from sightd.manifest import OutputSpec
 
 from .assets import asset
 from .child import Spent, spent

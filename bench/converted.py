@@ -20,7 +20,7 @@ from converter.progress import Silent
 from converter.search import Limits, Recipe, Trial
 from converter.verdict import Verdict, choose
 from converter.workshop import Workshop
-from sightd.bundle import OutputSpec
+from sightd.manifest import OutputSpec
 
 from .engine_files import write_int8
 

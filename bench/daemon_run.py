@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from daemon.service import Service
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec
 from sightd.engines import Engine
+from sightd.manifest import EngineRecord, Manifest, ModelRecord, OutputSpec
 from sightd.serving import Serving
 from sightd.settings import load_settings
 from sightd.types import InputSpec

@@ -21,9 +21,9 @@ from converter.calibration.frames import Frames, read_frames
 from converter.model.finish import FinishedModel
 from converter.progress import Silent
 from converter.search import Recipe
-from sightd.bundle import OutputSpec, Profile
 from sightd.engines import Engine, EngineOptions, load_engine
 from sightd.errors import BuildError
+from sightd.manifest import OutputSpec, Profile
 from tests.parts.calibrated import Calibrated, calibrated
 from tests.parts.tensorrt_settings import tensorrt_settings
 

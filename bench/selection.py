@@ -28,8 +28,8 @@ from converter.model.simplify import simplify
 from converter.model.tail import head_nodes
 from converter.progress import Silent
 from converter.search import Recipe
-from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
+from sightd.manifest import OutputSpec
 from sightd.resize import resize_into
 from sightd.types import Image, InputSpec
 

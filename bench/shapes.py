@@ -18,7 +18,7 @@ from converter.builders.onnxruntime import KIND
 from converter.model.finish import finish
 from converter.model.graph import load_onnx
 from converter.progress import Silent
-from sightd.bundle import OutputSpec
+from sightd.manifest import OutputSpec
 from sightd.types import InputSpec
 from tests.shapes.detector import MODEL
 from tests.shapes.scene import Scene

@@ -25,8 +25,8 @@ from converter.model.graph import load_onnx
 from daemon.rules import Rule
 from daemon.tracking import Tracker, tracker
 from daemon.tracking.matching import Overlap
-from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
+from sightd.manifest import OutputSpec
 from sightd.types import Detections, Image
 from tests.shapes.detector import MODEL
 from tests.shapes.scene import Scene

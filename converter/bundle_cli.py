@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import Annotated
 
-from sightd.bundle import MANIFEST, Manifest, open_bundle
+from sightd.bundle import MANIFEST, open_bundle
 from sightd.bundle_versions import rollback, version_name, versions
 from sightd.errors import BundleError
+from sightd.manifest import Manifest
 
 __all__ = ["register"]
 

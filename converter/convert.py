@@ -9,8 +9,9 @@ from typing import Dict, List, Mapping, Sequence
 
 import onnx
 
-from sightd.bundle import OutputSpec, Profile, holds_something_else
+from sightd.bundle import holds_something_else
 from sightd.errors import BundleError, ModelError
+from sightd.manifest import OutputSpec, Profile
 
 from .agreement.agree import Agreement
 from .agreement.average_precision import AveragePrecision

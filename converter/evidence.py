@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List, Mapping, Optional, Sequence
 
-from sightd.bundle import Profile
+from sightd.manifest import Profile
 
 from .agreement.agree import Agreement
 from .agreement.average_precision import AveragePrecision

@@ -9,7 +9,8 @@ from typing import Sequence, Tuple
 
 import onnx
 
-from sightd.bundle import ModelRecord, sha256_of
+from sightd.bundle import sha256_of
+from sightd.manifest import ModelRecord
 
 from .model.export import export
 from .model.external_data import has_external_data

@@ -13,11 +13,12 @@ import numpy as np
 
 from sightd import __version__
 from sightd.annotate import annotated
-from sightd.bundle import Bundle, Manifest, sha256_of
+from sightd.bundle import Bundle, sha256_of
 from sightd.bundle_versions import publish
 from sightd.engines import EngineOptions, load_engine
 from sightd.errors import BundleError
 from sightd.golden import GOLDEN, look, write_golden
+from sightd.manifest import Manifest
 from sightd.resize import resize_into
 
 from .builders.base import Builder, Built

@@ -10,9 +10,9 @@ from typing import Callable, Dict, List, Mapping
 import numpy as np
 
 from sightd import __version__
-from sightd.bundle import CLASSIFIER, Manifest
 from sightd.engines import Engine
 from sightd.errors import naming
+from sightd.manifest import CLASSIFIER, Manifest
 from sightd.serving import Serving
 from sightd.settings import Settings
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import AbstractSet, List, Mapping, Optional, Sequence
 
 from sightd import nms
-from sightd.bundle import CLASSIFIER, Manifest
 from sightd.errors import ConfigError
+from sightd.manifest import CLASSIFIER, Manifest
 from sightd.settings import CalibrationSettings, CameraSettings, Settings
 from sightd.types import Candidates, Detections, Placement
 

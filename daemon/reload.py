@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 
-from sightd.bundle import Manifest
 from sightd.errors import ConfigError
+from sightd.manifest import Manifest
 from sightd.redact import redact
 from sightd.settings import Settings
 

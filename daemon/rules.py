@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Dict, FrozenSet, List, Mapping, Optional, Sequ
 
 import numpy as np
 
-from sightd.bundle import CLASSIFIER, Manifest
 from sightd.errors import ConfigError
+from sightd.manifest import CLASSIFIER, Manifest
 from sightd.settings import ClassifierSettings, EventSettings, Settings
 from sightd.types import Detections
 

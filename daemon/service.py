@@ -20,9 +20,9 @@ from typing import Callable, Dict, List, Mapping
 
 import cv2
 
-from sightd.bundle import Manifest
 from sightd.engines import Engine
 from sightd.errors import SightdError
+from sightd.manifest import Manifest
 from sightd.serving import Serving
 from sightd.settings import OutboxSettings, Settings
 from sightd.types import Detections

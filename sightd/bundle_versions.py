@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Mapping, Optional
 
-from .bundle import MANIFEST, PARTIAL, Bundle, Manifest, open_bundle, replace_bundle, sha256_of, write_bundle
+from .bundle import MANIFEST, PARTIAL, Bundle, open_bundle, replace_bundle, sha256_of, write_bundle
 from .errors import BundleError
+from .manifest import Manifest
 
 __all__ = ["KEPT", "Version", "ancestors", "publish", "rollback", "version_name", "versions"]
 

@@ -15,11 +15,12 @@ import typer
 from typing_extensions import Annotated
 
 from . import __version__
-from .bundle import Manifest, open_bundle
+from .bundle import open_bundle
 from .bundle_trust import check_place, check_trusted
 from .errors import ConfigError, DisagreementError, NoBundleError, SightdError
 from .install.cli import register as register_install
 from .logs import configure_logging, log_the_uncaught
+from .manifest import Manifest
 from .redact import redact
 from .settings import DEFAULT_CONFIG, Settings, assigned, json_schema, load_settings, parse_settings, starter
 from .settings.camera_url import normalise, shown

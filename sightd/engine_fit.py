@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Mapping, Optional, Tuple
 
-from .bundle import EngineRecord
 from .errors import EngineMismatch
+from .manifest import EngineRecord
 
 __all__ = ["check_fits"]
 

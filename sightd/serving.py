@@ -6,11 +6,12 @@ import logging
 from dataclasses import dataclass
 from typing import Iterator, Optional, Tuple
 
-from .bundle import Bundle, Manifest
+from .bundle import Bundle
 from .bundle_check import open_checked
 from .bundle_versions import ancestors
 from .engines import Engine, EngineOptions
 from .errors import BundleError, EngineError, EngineMismatch
+from .manifest import Manifest
 
 __all__ = ["Serving", "open_serving"]
 

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Sequence
 
-from sightd.bundle import OutputSpec
 from sightd.calibration_entries import Entry
 from sightd.engines import EngineOptions, load_engine
+from sightd.manifest import OutputSpec
 from sightd.types import Detections, Image, InputSpec
 
 from ..calibration.frames import Frames

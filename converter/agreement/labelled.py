@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
-from sightd.bundle import OutputSpec
 from sightd.engines import EngineOptions, load_engine
+from sightd.manifest import OutputSpec
 from sightd.types import InputSpec
 
 from ..progress import Progress

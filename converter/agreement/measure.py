@@ -8,8 +8,8 @@ from typing import Callable, Dict, Iterable, List, Mapping, Sequence
 import numpy as np
 
 from sightd import nms
-from sightd.bundle import OutputSpec
 from sightd.engines import Engine
+from sightd.manifest import OutputSpec
 from sightd.types import Detections, Image
 
 __all__ = ["detect", "latencies"]

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sightd.bundle import EngineRecord
+from sightd.manifest import EngineRecord
 
 from ..int8.plan import plan_int8
 from ..int8.ranges import Ranges

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping
 
-from sightd.bundle import Profile
 from sightd.errors import BuildError, ConfigError
+from sightd.manifest import Profile
 
 from ..progress import Progress
 from .base import Builder, Built

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from sightd.bundle import EngineRecord
+from sightd.manifest import EngineRecord
 
 from ..int8.emit import emit
 from ..int8.layer_speed import slow_first_layers

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sightd.bundle import EngineRecord, Profile
 from sightd.engines.tensorrt_profiles import profiles_wanted
 from sightd.errors import BuildError
+from sightd.manifest import EngineRecord, Profile
 
 from ..int8.calibration_cache import calibration_cache
 from ..int8.emit import emit

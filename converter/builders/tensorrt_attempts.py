@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sightd.bundle import Profile
 from sightd.errors import BuildError
+from sightd.manifest import Profile
 
 from ..progress import Progress
 from .base import Built

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple, Union
 
 import msgspec
 
-from sightd.bundle import Profile
 from sightd.errors import BuildError
+from sightd.manifest import Profile
 
 __all__ = [
     "Cache",

@@ -10,11 +10,12 @@ from typing import Dict, FrozenSet, List, Optional, Sequence
 import cv2
 import numpy as np
 
-from sightd.bundle import CLASSIFIER, Manifest, open_bundle
+from sightd.bundle import open_bundle
 from sightd.calibration_entries import read_entries, read_image
 from sightd.crops import crop
 from sightd.engines import Engine, EngineOptions
 from sightd.errors import CalibrationError, ModelError
+from sightd.manifest import CLASSIFIER, Manifest
 from sightd.serving import open_serving
 from sightd.types import Image
 

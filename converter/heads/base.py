@@ -9,8 +9,8 @@ from typing import ClassVar, FrozenSet, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sightd.bundle import OutputSpec, Profile
 from sightd.errors import ModelError
+from sightd.manifest import OutputSpec, Profile
 
 from ..model.graft import Graft
 from ..model.graph import Tensor

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from sightd.bundle import CLASSIFIER
 from sightd.errors import ModelError
+from sightd.manifest import CLASSIFIER
 
 from ..model.graft import Graft
 from .base import Anchors, Head, Signature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Sequence
 
-from sightd.bundle import Manifest
+from sightd.manifest import Manifest
 
 __all__ = ["Engine", "Layer", "ReportData"]
 

@@ -9,8 +9,9 @@ from typing import Any, Dict, List
 
 import msgspec
 
-from sightd.bundle import EngineRecord, Manifest, sha256_of
+from sightd.bundle import sha256_of
 from sightd.calibration_entries import Entry
+from sightd.manifest import EngineRecord, Manifest
 from sightd.redact import redact
 
 from ..agreement.agree import Agreement, WorstFrame

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
-from sightd.bundle import Bundle, EngineRecord, check_engine_file, open_bundle
+from sightd.bundle import Bundle, check_engine_file, open_bundle
 from sightd.errors import BundleError
 from sightd.golden import read_golden
+from sightd.manifest import EngineRecord
 from sightd.settings import EngineSettings
 
 from .access import SERVICE_USER, may_write

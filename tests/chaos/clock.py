@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from daemon.messages import DetectionsMessage
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write_bundle
+from sightd.bundle import write_bundle
+from sightd.manifest import EngineRecord, Manifest, ModelRecord, OutputSpec
 from sightd.types import InputSpec
 from tests.parts.finished import bright_cells
 

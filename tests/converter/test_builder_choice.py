@@ -15,8 +15,8 @@ from converter.builders.options import tensorrt_options
 from converter.builders.tensorrt import TensorRtBuilder
 from converter.builders.tensorrt_order import TensorRtOptions
 from converter.progress import Silent
-from sightd.bundle import Profile
 from sightd.errors import BuildError, ConfigError
+from sightd.manifest import Profile
 from tests.parts import fake_tensorrt
 from tests.parts.tensorrt_building import worker_on_a_thread
 

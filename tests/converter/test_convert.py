@@ -18,9 +18,10 @@ from converter.int8.ranges import Ranges
 from converter.progress import Silent
 from converter.request import Request
 from converter.verdict import Outcome
-from sightd.bundle import OutputSpec, open_bundle
+from sightd.bundle import open_bundle
 from sightd.engines import EngineOptions, open_engine
 from sightd.errors import BundleError, CalibrationError, ModelError
+from sightd.manifest import OutputSpec
 from sightd.types import Image
 from tests.parts.blobs import LABELS, blob_detector, blob_picture, write_blob_pictures
 from tests.parts.blobs_yolov8 import blob_yolov8

@@ -19,11 +19,12 @@ from converter.progress import Silent
 from converter.rebuild import repeated
 from converter.request import GIVEN_MODEL, Request
 from converter.verdict import Outcome
-from sightd.bundle import Bundle, OutputSpec, open_bundle
+from sightd.bundle import Bundle, open_bundle
 from sightd.bundle_check import check_runs, open_checked
 from sightd.bundle_versions import rollback, versions
 from sightd.engines import EngineOptions, open_engine
 from sightd.errors import EngineMismatch
+from sightd.manifest import OutputSpec
 from tests.parts.blobs import LABELS, blob_detector, blob_picture, write_blob_pictures
 from tests.parts.fake_tensorrt import install
 from tests.parts.tensorrt_building import inject, worker_on_a_thread

@@ -18,8 +18,8 @@ from converter.calibration.frames import read_frames
 from converter.floats import Floats, build_floats
 from converter.model.finish import FinishedModel, finish
 from converter.progress import Silent
-from sightd.bundle import OutputSpec
 from sightd.errors import BuildError
+from sightd.manifest import OutputSpec
 from tests.parts.blobs import LABELS, blob_detector, write_blob_pictures
 
 

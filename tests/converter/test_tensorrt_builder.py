@@ -17,8 +17,8 @@ from converter.builders.tensorrt import TIMING_CACHE, TensorRtBuilder
 from converter.builders.tensorrt_order import TensorRtOptions
 from converter.int8.plan import layers
 from converter.search import Recipe
-from sightd.bundle import Profile
 from sightd.errors import BuildError, CalibrationError
+from sightd.manifest import Profile
 from tests.parts.fake_cuda import FakeGpu
 from tests.parts.fake_tensorrt import install
 from tests.parts.fake_tensorrt_runtime import read_plan

@@ -9,8 +9,8 @@ import pytest
 from converter.builders.tensorrt import TensorRtBuilder
 from converter.builders.tensorrt_order import TensorRtOptions
 from converter.int8.plan import layers
-from sightd.bundle import Profile
 from sightd.errors import BuildError
+from sightd.manifest import Profile
 from tests.parts.tensorrt_building import Case, Heard, blob_case
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: pip install -r tests/requirements.txt")

@@ -16,8 +16,8 @@ from converter.builders.tensorrt import TensorRtBuilder
 from converter.builders.tensorrt_order import Facts, Finished, Message, Order, TensorRtOptions, write_order
 from converter.builders.tensorrt_process import WorkerFailure, run_worker
 from converter.search import Recipe
-from sightd.bundle import Profile
 from sightd.errors import BuildError
+from sightd.manifest import Profile
 from tests.parts.fake_tensorrt_child import MODULE, VERSION
 from tests.parts.tensorrt_building import Case, blob_case, inject
 

@@ -23,7 +23,7 @@ from converter.model.labels import read_labels
 from converter.model.simplify import simplify
 from converter.model.tail import head_nodes
 from converter.search import Recipe
-from sightd.bundle import Profile
+from sightd.manifest import Profile
 from tests.parts.blobs import LABELS, blob_detector, blob_picture
 from tests.parts.tensorrt_rtx import convolution_inputs
 from tests.shapes.detector import MODEL

@@ -14,7 +14,7 @@ from converter.int8.emit import emit
 from converter.int8.targets import TENSORRT
 from converter.model.finish import finish
 from converter.search import Recipe
-from sightd.bundle import Profile
+from sightd.manifest import Profile
 from tests.parts.calibrated import calibrated
 from tests.parts.models import HEIGHT, WIDTH
 from tests.parts.yolo_models import YOLO_VARIANTS, make_yolo

@@ -23,7 +23,7 @@ from converter.builders.tensorrt_order import (
     write_order,
 )
 from converter.builders.tensorrt_worker import serve
-from sightd.bundle import Profile
+from sightd.manifest import Profile
 from tests.parts.fake_tensorrt import install
 from tests.parts.tensorrt_building import Case, blob_case, inject
 

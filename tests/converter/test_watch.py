@@ -16,9 +16,10 @@ import pytest
 from converter import watch as module
 from converter.watch import Watch
 from converter.watch_record import Record, read_record, record_file, write_record
-from sightd.bundle import Bundle, EngineRecord, open_bundle, sha256_of, write_bundle
+from sightd.bundle import Bundle, open_bundle, sha256_of, write_bundle
 from sightd.bundle_versions import versions
 from sightd.errors import BundleError, ConfigError
+from sightd.manifest import EngineRecord
 from tests.parts.blobs import blob_detector, names, write_blob_pictures
 from tests.parts.daemon import write_quadrant_bundle
 from tests.parts.watching import result_of, watching

@@ -20,8 +20,8 @@ from converter.model.graph import load_onnx
 from converter.progress import Silent
 from converter.search import Recipe
 from converter.workshop import Workshop
-from sightd.bundle import OutputSpec
 from sightd.errors import BuildError, EngineError
+from sightd.manifest import OutputSpec
 from tests.parts.blobs import LABELS, blob_detector, write_blob_pictures
 from tests.shapes.detector import MODEL
 

@@ -11,8 +11,8 @@ import pytest
 
 from daemon.plan import Suppression, plan_for
 from daemon.rules import CLASSIFIER, ClassifierRule, EventRule, Rule, rules_for
-from sightd.bundle import Manifest, OutputSpec
 from sightd.errors import ConfigError
+from sightd.manifest import Manifest, OutputSpec
 from sightd.settings import Settings, parse_settings
 from sightd.types import Detections
 from tests.parts.daemon import MANIFEST

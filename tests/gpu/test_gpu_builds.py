@@ -20,8 +20,8 @@ from converter.builders.tensorrt_order import Message, Order, Wanted
 from converter.builders.tensorrt_process import WorkerFailure, run_worker
 from converter.calibration.frames import read_frames
 from converter.progress import Silent
-from sightd.bundle import OutputSpec
 from sightd.engines.tensorrt_profiles import SLOTS
+from sightd.manifest import OutputSpec
 from tests.parts.blobs import LABELS, write_blob_pictures
 from tests.parts.gpu_rig import INT8, PRECISIONS, PROFILE, Rig, furthest
 from tests.parts.tensorrt_settings import tensorrt_settings

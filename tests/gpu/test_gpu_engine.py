@@ -256,7 +256,7 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from converter.agreement.measure import detect
-from sightd.bundle import OutputSpec
+from sightd.manifest import OutputSpec
 from sightd.engines import EngineOptions, load_engine
 from sightd.errors import EngineError
 from sightd.types import InputSpec

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converter.model.finish import FinishedModel, finish
 from converter.model.graph import load_onnx
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, Profile, write_bundle
+from sightd.bundle import write_bundle
+from sightd.manifest import EngineRecord, Manifest, ModelRecord, OutputSpec, Profile
 from tests.parts.blobs import LABELS, blob_detector
 
 __all__ = ["COLOURS", "colour_classifier", "write_blob_bundle", "write_colour_bundle"]

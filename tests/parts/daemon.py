@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List
 
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write_bundle
+from sightd.bundle import write_bundle
+from sightd.manifest import EngineRecord, Manifest, ModelRecord, OutputSpec
 from sightd.types import InputSpec
 from tests.parts.finished import bright_quadrants
 

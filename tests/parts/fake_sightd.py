@@ -16,7 +16,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from ruamel.yaml import YAML
 
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, write_bundle
+from sightd.bundle import write_bundle
+from sightd.manifest import EngineRecord, Manifest, ModelRecord
 from sightd.types import InputSpec
 
 __all__: List[str] = []

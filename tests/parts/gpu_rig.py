@@ -16,8 +16,8 @@ from converter.builders.onnxruntime import OnnxRuntimeBuilder
 from converter.builders.tensorrt import TensorRtBuilder
 from converter.model.finish import FinishedModel, finish
 from converter.search import Recipe
-from sightd.bundle import OutputSpec, Profile
 from sightd.engines import Engine, EngineOptions, load_engine
+from sightd.manifest import OutputSpec, Profile
 from sightd.types import Detections, Image
 from tests.parts.blobs import LABELS, blob_detector, blob_picture
 from tests.parts.calibrated import Calibrated, calibrated

@@ -8,7 +8,7 @@ import numpy as np
 
 from converter.report import Engine, Layer, Pictures, ReportData
 from converter.report.pictures import contact_sheet, pair
-from sightd.bundle import EngineRecord, Manifest, ModelRecord
+from sightd.manifest import EngineRecord, Manifest, ModelRecord
 from sightd.settings import AgreementSettings
 from sightd.types import Detections, InputSpec
 from tests.parts.blobs import blob_picture

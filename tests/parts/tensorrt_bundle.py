@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Dict, Optional, Sequence
 
 import numpy as np
 
-from sightd.bundle import Bundle, EngineRecord, Manifest, ModelRecord, OutputSpec, Profile, sha256_of
+from sightd.bundle import Bundle, sha256_of
 from sightd.bundle_versions import publish
 from sightd.engines import EngineOptions, load_engine
 from sightd.engines.tensorrt_profiles import SLOTS
 from sightd.golden import GOLDEN, look, write_golden
+from sightd.manifest import EngineRecord, Manifest, ModelRecord, OutputSpec, Profile
 from sightd.types import InputSpec
 from tests.parts.fake_tensorrt_runtime import make_plan
 from tests.parts.finished import bright_quadrants

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from converter.model.finish import finish
 from converter.model.graph import load_onnx
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, OutputSpec, write_bundle
+from sightd.bundle import write_bundle
+from sightd.manifest import EngineRecord, Manifest, ModelRecord, OutputSpec
 from tests.parts.int8 import write_float
 
 from .detector import MODEL

@@ -14,8 +14,8 @@ from converter.agreement.reference import Reference
 from converter.builders.onnxruntime import KIND
 from converter.model.finish import FinishedModel, finish
 from converter.model.graph import load_onnx
-from sightd.bundle import OutputSpec
 from sightd.engines import Engine, EngineOptions, load_engine
+from sightd.manifest import OutputSpec
 from sightd.types import Detections, Image
 from tests.parts.int8 import write_float
 from tests.shapes.detector import MODEL, Rates, rates

@@ -13,9 +13,6 @@ import pytest
 
 from sightd.bundle import (
     Bundle,
-    EngineRecord,
-    Manifest,
-    ModelRecord,
     check_engine_file,
     holds_something_else,
     open_bundle,
@@ -24,6 +21,7 @@ from sightd.bundle import (
     write_bundle,
 )
 from sightd.errors import BundleError
+from sightd.manifest import EngineRecord, Manifest, ModelRecord
 from sightd.types import InputSpec
 
 MANIFEST = Manifest(

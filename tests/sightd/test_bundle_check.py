@@ -9,11 +9,12 @@ from typing import List
 import numpy as np
 import pytest
 
-from sightd.bundle import Bundle, EngineRecord, open_bundle, read_engine_file, write_bundle
+from sightd.bundle import Bundle, open_bundle, read_engine_file, write_bundle
 from sightd.bundle_check import check_golden_classes, check_runs, open_checked
 from sightd.engines import EngineOptions
 from sightd.errors import BundleError, EngineError, EngineMismatch
 from sightd.golden import GOLDEN, look
+from sightd.manifest import EngineRecord
 from sightd.types import Candidates
 from tests.parts.fake_tensorrt import install
 from tests.parts.tensorrt_bundle import publish_plan, publish_quadrants

@@ -10,9 +10,10 @@ from typing import Any, List
 
 import pytest
 
-from sightd.bundle import EngineRecord, Manifest, ModelRecord, open_bundle
+from sightd.bundle import open_bundle
 from sightd.bundle_versions import KEPT, Version, ancestors, publish, rollback, versions
 from sightd.errors import BundleError
+from sightd.manifest import EngineRecord, Manifest, ModelRecord
 from sightd.types import InputSpec
 
 MANIFEST = Manifest(

@@ -9,9 +9,9 @@ from typing import Dict
 
 import pytest
 
-from sightd.bundle import EngineRecord
 from sightd.engine_fit import check_fits
 from sightd.errors import EngineMismatch
+from sightd.manifest import EngineRecord
 
 FOLDER = Path("/opt/sightd/bundles/default")
 REBUILD = f"sightd convert --rebuild {FOLDER}"

@@ -15,12 +15,12 @@ import onnx
 import pytest
 
 from converter.builders.tensorrt import TensorRtBuilder
-from sightd.bundle import Profile
 from sightd.engines import Engine, Ticket, gpu_letterbox
 from sightd.engines.onnxruntime import OnnxRuntimeEngine
 from sightd.engines.stub import StubEngine
 from sightd.engines.tensorrt import TensorRtEngine
 from sightd.errors import EngineError
+from sightd.manifest import Profile
 from sightd.types import InputSpec
 from tests.parts.fake_tensorrt import install
 from tests.parts.fake_tensorrt_runtime import make_plan
