@@ -182,6 +182,7 @@ class CalibrationSet:
             line = _line(entry)
             if self._index.write(line) < len(line):  # unbuffered: what finds no more room is not an error by itself
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._index.fileno())  # a picture that it does not name is removed at the next start
         except OSError:
             with contextlib.suppress(OSError):
                 self._index.truncate(end)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -56,6 +57,10 @@ class Maker:
         self.check()
         self._process.kill()
         self._process.wait(10)
+
+    def pause(self) -> None:
+        """It does nothing any more; to be killed."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def check(self) -> None:
         """It lives; else an AssertionError with what it said last."""

@@ -18,6 +18,7 @@ from tests.chaos.fuzz import fuzz_settings
 from tests.chaos.isolation import UnavailableError, isolated
 from tests.chaos.network_faults import network_faults
 from tests.chaos.outcome import Outcome
+from tests.chaos.power_cuts import power_cuts
 from tests.chaos.sigterm import sigterm
 from tests.chaos.spool_damage import damaged_spools
 
@@ -51,6 +52,7 @@ def _coverage(folder: Path, effort: Effort) -> List[Outcome]:
 INSIDE: Dict[str, Scenario] = {
     "network": lambda folder, effort: network_faults(folder, effort.seed, 30 if effort.full else 6),
     "disk": lambda folder, effort: full_disk(folder, 800, effort.times(15_000, 4000)),
+    "power": lambda folder, effort: power_cuts(folder, effort.seed, effort.times(10, 3)),
 }
 SCENARIOS: Dict[str, Scenario] = {
     "cameras": _cameras,
@@ -59,6 +61,7 @@ SCENARIOS: Dict[str, Scenario] = {
     "events": _events,
     "events-volatile": lambda folder, effort: _events(folder, effort, "default persistence"),
     "disk": lambda folder, effort: isolated("--mount", "disk", folder, effort),
+    "power": lambda folder, effort: isolated("--mount", "power", folder, effort),
     "spools": lambda folder, effort: damaged_spools(folder, effort.seed, 300),
     "sigterm": lambda folder, effort: sigterm(folder, effort.seed, effort.times(10, 2)),
     "flips": lambda folder, effort: bit_flips(folder, effort.seed, 300),

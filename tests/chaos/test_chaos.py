@@ -90,6 +90,15 @@ def test_a_full_disk_ends_nothing_and_is_told_and_what_it_costs_is_counted(run: 
     assert outcome.notes["out_of_order"] == 0
 
 
+def test_a_power_failure_takes_nothing_that_was_stored(run: Run) -> None:
+    outcomes = run("power")
+    assert [outcome.lost for outcome in outcomes.values()] == [0, 0, 0]
+    events = outcomes["power cut"]
+    assert events.notes["of_same_id_but_other"] == events.notes["of_same_seq_but_other"] == 0
+    assert events.notes["out_of_order"] == 0
+    assert events.recovered_s <= _START_S
+
+
 def test_damaged_spools_send_nothing_wrong_and_their_gaps_are_seen(run: Run) -> None:
     (outcome,) = run("spools").values()
     wrong = {name: outcome.notes[name] for name in ("crashes", "bad_rows_sent", "out_of_order", "hidden_gaps")}
