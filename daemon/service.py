@@ -141,7 +141,7 @@ class Service:
             started=self._ready.is_set,
             stopping=self._stop.is_set,
             stuck=self._supervisor.stuck,
-            broker=lambda: "" if self._publisher.connected else self._publisher.state,
+            broker=lambda: self._publisher.state,
             cameras=self.counters.states,
         )
         self._endpoint = Endpoint(settings.http, health)

@@ -64,7 +64,7 @@ class Responder:
             return plain(request.objection)
         if request.command not in _METHODS:
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_METHODS)})
-        return self._site(request.path.partition("?")[0], request.headers.get("Authorization", ""))
+        return self._site(request.path.partition("?")[0], request.headers.get("Authorization", "").strip())
 
 
 class _Request(BaseHTTPRequestHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable, List, Mapping
 
 from ..messages import CAMERA_CORRUPT, CAMERA_DISABLED, CAMERA_ONLINE, CAMERA_SLOW
+from ..publisher import CONNECTED
 
 __all__ = ["LOADING", "STARTED", "Health"]
 
@@ -23,7 +24,7 @@ class Health:
     :param started: whether the models are warm and all threads run.
     :param stopping: whether it is on its way out.
     :param stuck: the stages that hang.
-    :param broker: how the connection to the broker stands, see :class:`daemon.publisher.Publisher`; "" where it does.
+    :param broker: the state of the connection to the broker, as :class:`daemon.publisher.Publisher` has it.
     :param cameras: the word of each one's status topic.
     """
 
@@ -52,7 +53,7 @@ class Health:
         if self._stopping():
             reasons.append("stopping")
         broker = self._broker()
-        if broker:
+        if broker != CONNECTED:
             reasons.append(f"no connection to the broker ({broker})")
         states = [state for state in dict(self._cameras).values() if state != CAMERA_DISABLED.decode()]
         if not _SERVED.intersection(states):

@@ -31,7 +31,7 @@ def check(folder: Path, settings: HttpSettings, first_port: str = "1024") -> Dic
 
 @contextlib.contextmanager
 def daemon_at(settings: HttpSettings, *, started: bool) -> Iterator[None]:
-    health = Health(lambda: started, lambda: False, list, lambda: "", {})
+    health = Health(lambda: started, lambda: False, list, lambda: "connected", {})
     endpoint = Endpoint(settings, health)
     endpoint.start()
     try:

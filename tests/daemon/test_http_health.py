@@ -16,7 +16,7 @@ class Facts:
     """Of a daemon that is well."""
 
     def __init__(self) -> None:
-        self.started, self.stopping, self.broker = True, False, ""
+        self.started, self.stopping, self.broker = True, False, "connected"
         self.stuck: List[str] = []
         self.cameras: Dict[str, str] = {"yard": "online", "gate": "offline", "spare": "disabled"}
         self.health = Health(
