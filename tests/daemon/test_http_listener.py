@@ -23,6 +23,10 @@ CANARY = "hunter2canary"
 def site(path: str, authorization: str) -> Answer:
     if path == "/fail":
         raise RuntimeError(f"broken {CANARY}")
+    if path == "/work":
+        ends_s = time.thread_time() + 0.003
+        while time.thread_time() < ends_s:
+            pass
     if path == "/large":
         return Answer(HTTPStatus.OK, b"x" * (8 << 20))
     return plain(HTTPStatus.OK, f"{path} {authorization}")
@@ -148,6 +152,21 @@ def test_who_does_not_take_the_answer_keeps_nobody_waiting(port: int) -> None:
             began = time.monotonic()
             assert get(port, "/").status == 200
             assert time.monotonic() - began < 2
+
+
+def test_who_asks_without_a_pause_takes_little_of_a_core() -> None:
+    number = free_port()
+    with listening(number) as thread:
+        wait_for_status(number, "/", 200)
+        assert thread.ident is not None
+        clock = time.pthread_getcpuclockid(thread.ident)
+        began_at, began_cpu_s, answered = time.monotonic(), time.clock_gettime(clock), 0
+        while time.monotonic() < began_at + 2:
+            assert get(number, "/work").status == 200
+            answered += 1
+        worked_s = time.clock_gettime(clock) - began_cpu_s
+        assert worked_s / (time.monotonic() - began_at) < 0.2
+    assert answered >= 5
 
 
 def test_a_large_answer_arrives_whole(port: int) -> None:
