@@ -60,6 +60,7 @@ setup(
         "msgspec>=0.18",
         "numpy>=1.20",
         "paho-mqtt>=2.0",
+        "prometheus-client>=0.20",
         "pydantic>=2.5",
         "rich>=13",
         "ruamel.yaml>=0.17",

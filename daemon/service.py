@@ -35,6 +35,7 @@ from .collector import Collector
 from .commands import Commands
 from .counters import Counters
 from .hand_over import HandOver
+from .http import Endpoint, Health
 from .lanes import Lane
 from .memory import MemoryGauge
 from .messages import ConfigMessage, encode
@@ -69,6 +70,7 @@ _WARM_UP_S = 900.0
 #: How long each stage may take to finish its work when the service stops, in seconds. A camera that is just
 #: being opened may take longer; it holds nothing that anybody waits for, so it is left behind.
 _CAMERAS_S, _INFERENCE_S, _ANALYSIS_S, _COLLECTOR_S, _PUBLISHER_S, _OUTBOX_S = 1.0, 5.0, 2.0, 2.0, 3.0, 3.0
+_HTTP_S = 1.0
 #: The process ends after so long whatever still hangs, in seconds: before systemd's TimeoutStopSec=, and saying where.
 _SHUTDOWN_S = 18.0
 
@@ -135,6 +137,14 @@ class Service:
             self._slots, self._outbox, self._topics, self.counters, self._may_start, self._on_failure
         )
         self._counted_at = 0.0
+        health = Health(
+            started=self._ready.is_set,
+            stopping=self._stop.is_set,
+            stuck=self._supervisor.stuck,
+            broker=lambda: self._publisher.state,
+            cameras=self.counters.states,
+        )
+        self._endpoint = Endpoint(settings.http, health)
 
     def run(self) -> None:
         """Serve until :meth:`stop` is called; returns when everything is down.
@@ -148,6 +158,7 @@ class Service:
         inference = StageThread("inference", self._infer, self._on_failure)
         collector = StageThread("collector", self._collect, lambda name: self._collector.fail())
         storing = StageThread("outbox", self._outbox.events.run, self._on_failure)
+        self._endpoint.start()  # first, and closed last: a probe is to hear how the start and the end go
         for stage in (storing, publisher, collector, analysis, inference):
             stage.start()
         self._say(ConfigMessage(at=round(time.time(), 3), result="started"))
@@ -190,6 +201,7 @@ class Service:
         self._failed += [name for name in hanging if name not in self._failed]
         if not (storing.is_alive() or publisher.is_alive()):  # else SQLite would be closed under them
             self._outbox.close()
+        self._endpoint.close(_HTTP_S)
 
     def stop(self) -> None:
         """Ask :meth:`run` to end; safe in a signal handler, which must not take the lock that its thread may hold."""
@@ -231,6 +243,7 @@ class Service:
             if time.monotonic() >= self._counted_at + self._settings.stats_interval_s:
                 self._counted_at = time.monotonic()
                 stats = self._stats.read()
+                self._endpoint.tell(stats)
                 self._outbox.put(Message(self._topics.stats, encode(stats)))
                 self._systemd.status(sentence(stats, self._models.fallback_reason))
             self._cameras.watch()

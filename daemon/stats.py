@@ -122,6 +122,8 @@ class StatsReader:
             batches=batches,
             mean_batch=round(frames * per_batch, 2),
             infer_ms=round(infer_s * 1000 * per_batch, 2),
+            frames=frames,
+            infer_s=round(infer_s, 3),
         )
 
     def _classifier(self, name: str) -> ClassifierStats:

@@ -32,7 +32,7 @@ _MEMORY_S = 5.0
 
 
 class Supervisor:
-    """Main thread only.
+    """Main thread only, except where it says otherwise.
 
     The watchdog is fed by the progress of every stage. One that hangs ends the service, with the stack of every thread
     in the log; where the main thread itself hangs, the watchdog does that.
@@ -50,6 +50,8 @@ class Supervisor:
     ) -> None:
         self._systemd, self._progress, self._gauge, self._on_failure = systemd, progress, gauge, on_failure
         self._clock, self._ladder = WallClock(), Ladder()
+        #: The main thread's own, whose work never ends: it is seen by others only.
+        self._rounds = Progress()
         self._usage = gauge.read()
         self._given_up: List[str] = []
         self._looked_at = self._excused_until = self._fed_at = self._measured_at = -math.inf
@@ -66,6 +68,7 @@ class Supervisor:
         :return: whether :attr:`level` has changed.
         """
         now = time.monotonic()
+        self._rounds.step(holding=True)
         self._look_at_the_clock()
         if now >= self._looked_at + _PROGRESS_S:
             self._look_at_the_progress(now)
@@ -74,6 +77,12 @@ class Supervisor:
             return False
         self._measured_at = now
         return self._look_at_the_memory(asked, now)
+
+    def stuck(self) -> List[str]:
+        """The stages that hang, the main thread itself among them (any thread)."""
+        if time.monotonic() < self._excused_until:
+            return []
+        return held_up({**self._progress, "main": self._rounds}, _PATIENCE_S)
 
     def memory(self) -> MemoryStats:
         """For the stats."""

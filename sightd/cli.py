@@ -127,6 +127,7 @@ def _check_config(
         return
     settings = load_settings(path)
     settings.mqtt.read_password()
+    settings.http.read_token()
     models = _check_models(settings)
     typer.echo(f"{path}: no mistakes found")
     for line in [*models, *_summary(settings)]:
@@ -167,6 +168,8 @@ def _summary(settings: Settings) -> List[str]:
     (host, port), *others = mqtt.addresses
     lines = [f"broker   {host}:{port}{user}, topics below {settings.topic_prefix}"]
     lines += [f"broker   {host}:{port} in its place" for host, port in others]
+    if settings.http.port:
+        lines.append(f"http     port {settings.http.port} of {settings.http.address}")
     several = len(settings.bundles) > 1
     for name, camera in settings.cameras.items():
         rate = f"at most {camera.max_fps:g} fps" if camera.max_fps else "every frame"

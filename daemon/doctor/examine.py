@@ -19,6 +19,7 @@ from . import (
     disk,
     engine,
     hardware,
+    http,
     libraries,
     memory,
     models,
@@ -101,6 +102,7 @@ def _checks_of_settings(machine: Machine, settings: Settings, config: Path) -> L
         ),
         Check(models.AREA, partial(models.check, machine, settings)),
         Check(broker.AREA, partial(broker.check, settings)),
+        Check(http.AREA, partial(http.check, machine, settings.http, account)),
         *(
             Check(cameras.AREA, partial(cameras.check, name, camera, config, Path(settings.bundle_of(name))), name)
             for name, camera in settings.cameras.items()

@@ -47,6 +47,7 @@ def _secret_files(settings: Settings) -> Dict[Path, str]:
     """Each file once, and the first setting that names it."""
     named = [(camera.password_file, f"cameras.{name}.password_file") for name, camera in settings.cameras.items()]
     named += [(settings.mqtt.password_file, "mqtt.password_file"), (settings.mqtt.tls.key_file, "mqtt.tls.key_file")]
+    named += [(settings.http.token_file if settings.http.port else None, "http.token_file")]
     return {path: key for path, key in reversed(named) if path is not None}
 
 

@@ -42,6 +42,9 @@ class EngineStats(msgspec.Struct, frozen=True):
     mean_batch: float
     #: Mean milliseconds from submission to result.
     infer_ms: float
+    #: The sums that these are the means of: a rate can be had from them.
+    frames: int
+    infer_s: float
 
 
 class ClassifierStats(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .broker_address import split_address
 from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
+from .http import HttpSettings
 from .load import load_settings, parse_settings
 from .models import (
     DEFAULT_CONFIG,
@@ -28,6 +29,7 @@ __all__ = [
     "ClassifierSettings",
     "EngineSettings",
     "EventSettings",
+    "HttpSettings",
     "MqttSettings",
     "OutboxSettings",
     "Settings",

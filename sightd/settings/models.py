@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from .camera_url import takes_password
 from .cameras import CameraDefaults, CameraSettings, ClassifierSettings
+from .http import HttpSettings
 from .mqtt import MqttSettings
 from .section import Section
 from .values import CameraName, ClassifierName, FilePath, NodeName
@@ -153,6 +154,9 @@ class Settings(Section):
     )
     max_objects: int = Field(default=100, ge=1, description="Most objects to report a frame")
     stats_interval_s: int = Field(default=10, ge=1, description="Seconds from one stats message to the next")
+    http: HttpSettings = Field(
+        default=HttpSettings(), description="For Prometheus and probes: /metrics, /live, /ready, /startup; docs/http.md"
+    )
     outbox: OutboxSettings = Field(
         default=OutboxSettings(), description="Events on their way to the broker, which outlive both"
     )

@@ -1,4 +1,4 @@
-"""Passwords of cameras and the broker in a daemon that fails in every way it can: none is ever seen.
+"""Passwords, and the token of the HTTP endpoint, in a daemon that fails in every way it can: none is ever seen.
 
 Under a real systemd, with its journal: tests/parts/systemd_scenario.py.
 """
@@ -15,6 +15,7 @@ import pytest
 from tests.parts.broker import collect, running_broker
 from tests.parts.clips import write_clip
 from tests.parts.daemon import command, running_daemon, write_quadrant_bundle
+from tests.parts.ports import free_port
 
 CANARY = "hunter2canary"
 USERS = {"sightd": f"{CANARY}-broker", "viewer": "viewer"}
@@ -36,13 +37,15 @@ def folder(tmp_path: Path) -> Path:
     write_quadrant_bundle(tmp_path)
     write_clip(tmp_path / "yard.avi", count=25)
     (tmp_path / "broker").mkdir()
+    (tmp_path / "token").write_text(f"{CANARY}-http")
+    (tmp_path / "token").chmod(0o600)
     return tmp_path
 
 
 def config(port: int, more: str = "") -> str:
     return (
         f"node: box\nstats_interval_s: 1\nmqtt: {{port: {port}, username: sightd, password: {CANARY}-broker}}\n"
-        f"{more}cameras:\n  yard: {{url: yard.avi}}\n"
+        f"http: {{port: {free_port()}, token_file: token}}\n{more}cameras:\n  yard: {{url: yard.avi}}\n"
         f"  far: {{url: 'rtsp://admin:{CANARY}-url@127.0.0.1:9/1?token={CANARY}-token'}}\n"
     )
 

@@ -90,6 +90,35 @@ def test_a_machine_that_stood_still_excuses_its_stages(rounds: Rounds, stood_sti
     assert rounds.failures[0] == "inference", "but only once"
 
 
+def test_others_are_told_of_the_stages_that_hang_as_long_as_they_do(rounds: Rounds) -> None:
+    rounds.run(3)
+    rounds.progress["inference"].step(holding=True)
+    rounds.run(9.5)
+    assert rounds.supervisor.stuck() == []
+    rounds.run(1)
+    assert rounds.supervisor.stuck() == ["inference"]
+    rounds.progress["inference"].step(holding=False)
+    assert rounds.supervisor.stuck() == []
+
+
+def test_they_are_told_of_the_main_thread_too_but_not_before_its_first_round(rounds: Rounds) -> None:
+    rounds.now += 60
+    assert rounds.supervisor.stuck() == [], "it still waits for the models"
+    rounds.run(1)
+    rounds.now += 11
+    assert rounds.supervisor.stuck() == ["main"]
+    rounds.run(0.1)
+    assert rounds.supervisor.stuck() == []
+
+
+def test_they_are_told_nothing_of_stages_that_are_excused(rounds: Rounds) -> None:
+    rounds.progress["inference"].step(holding=True)
+    rounds.run(2)
+    rounds.now += 12
+    rounds.run(1)
+    assert rounds.supervisor.stuck() == []
+
+
 def test_memory_is_looked_at_now_and_then_and_a_step_is_told(rounds: Rounds, caplog: pytest.LogCaptureFixture) -> None:
     assert not any(rounds.run(20))
     rounds.usage = Usage(95 << 20, 100 << 20)

@@ -7,6 +7,7 @@ found: log, journal, topics.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -15,14 +16,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 OUT, CONFIG, SECRETS = Path("/out"), Path("/etc/sightd/sightd.yaml"), Path("/etc/sightd/secrets")
 CHECKOUT = Path("/root/sightd")
 #: WatchdogSec= of the unit.
 WATCHDOG_S = 20
-#: In the camera's URL, in the camera's password file, at the broker: none may ever be seen.
-CANARIES = ("canary-in-url", "camera-password", "broker-password")
+#: In the camera's URL, in the camera's password file, at the broker, at the HTTP endpoint: none may ever be seen.
+CANARIES = ("canary-in-url", "camera-password", "broker-password", "http-token")
+HTTP_PORT = 9590
 #: What the guide says -> what stands for it here.
 HERE = {
     "192.0.2.10/stream1": "127.0.0.1:8554/0",
@@ -45,6 +47,8 @@ def main() -> None:
     follow("3 The broker")
     start_camera()
     follow("4 Cameras and passwords", {"sudo sightd doctor": 1})  # there is no bundle yet
+    (SECRETS / "http").write_text("http-token\n")
+    (SECRETS / "http").chmod(0o600)
     said("sightd install, again", run("sightd", "install"))
     follow("5 An engine calibrated on your cameras")
     said("the bundle", (Path("/opt/sightd/bundles/default") / "manifest.json").read_text()[:600])
@@ -63,6 +67,7 @@ def main() -> None:
 
     watch_the_topics()
     ready_with_all_cameras_down()
+    the_sandbox_lets_it_listen()
     good_reload()
     gstreamer_decodes_in_the_sandbox()
     bad_reload()
@@ -138,6 +143,33 @@ def ready_with_all_cameras_down() -> None:
     until("the broker heard of it", lambda: newest("available") == "online")
     said("ready with all cameras down", show("StatusText")["StatusText"])
     passwords_are_in_no_command_line()
+
+
+def the_sandbox_lets_it_listen() -> None:
+    """On all addresses, with the token as systemd's credential."""
+    answers = {path: fetch(path, "http-token") for path in ("/metrics", "/startup", "/live", "/ready")}
+    assert {path: status for path, (status, _) in answers.items()} == {
+        "/metrics": 200,
+        "/startup": 200,
+        "/live": 200,
+        "/ready": 503,
+    }
+    assert 'sightd_camera_state{camera="down",state="offline"} 1.0' in answers["/metrics"][1]
+    assert "process_open_fds" in answers["/metrics"][1], "the sandbox shows it its own /proc"
+    assert answers["/ready"][1] == "none of 2 enabled cameras is online\n"
+    assert fetch("/metrics", "another")[0] == 401
+    assert not [text for _, text in answers.values() if any(canary in text for canary in CANARIES)]
+    said("the HTTP endpoint in the sandbox", answers["/ready"][1].strip())
+
+
+def fetch(path: str, token: str) -> Tuple[int, str]:
+    """Status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", HTTP_PORT, timeout=10)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
 
 
 def good_reload() -> None:
@@ -332,7 +364,8 @@ def passwords_are_in_no_command_line() -> None:
 
 def configure(cameras: str) -> None:
     broker = "{host: 127.0.0.1, username: sightd, password_file: secrets/mqtt}"
-    CONFIG.write_text(f"node: porch\nstats_interval_s: 1\nmqtt: {broker}\ncameras:\n{cameras}")
+    endpoint = f"{{port: {HTTP_PORT}, address: 0.0.0.0, token_file: secrets/http}}"
+    CONFIG.write_text(f"node: porch\nstats_interval_s: 1\nmqtt: {broker}\nhttp: {endpoint}\ncameras:\n{cameras}")
 
 
 def show(*properties: str) -> Dict[str, str]:
