@@ -47,7 +47,7 @@ def test_an_old_broker_gets_3_1_1_at_once_and_everything_else_is_the_same(
 ) -> None:
     caplog.set_level(logging.INFO)
     with collect(broker) as seen, old_broker(broker, answer) as old, publishing(old.port) as running:
-        running.wait_until(lambda publisher: publisher.connected, deadline_s=2)
+        running.wait_until(lambda publisher: publisher.connected)
         running.put(TOPICS.status("gate"), b"online", retain=True)
         running.put(TOPICS.detections("gate"), b"{}")
         seen.wait_until(lambda collector: len(collector.newest) == 3)
