@@ -80,6 +80,8 @@ def test_a_flood_of_commands_delays_no_receipt_and_commands_count_again_when_it_
             return commands.obey(time.monotonic())
 
         running.wait_until(obeyed)
+        assert running.publisher.denies == "", "the subscription stands again"
+        assert running.publisher.denied >= 1
     states.close()
 
 
