@@ -17,8 +17,8 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from demo.ports import free_port
 from tests.parts.certificates import Pair
-from tests.parts.ports import free_port
 from tests.parts.requires import require
 
 __all__ = ["Broker", "Collector", "Received", "TlsListener", "collect", "free_port", "hang_up", "running_broker"]
