@@ -13,6 +13,7 @@ from sightd.errors import SightdError
 from .broker import BrokerOptions, advice
 from .broker.connection import Connection, Inbox
 from .broker.ending import Cause, Ending
+from .broker.inflow import FLOODED
 from .broker.lookout import Lookout
 from .broker.options import Address
 from .broker.route import Route
@@ -56,6 +57,8 @@ class Publisher:
         self._told: Set[str] = set()
         self._repeats = Repeats()
         self._denials_told: Set[str] = set()
+        #: Topic -> reason why what was last sent, or subscribed to, there was not taken; of this connection, in order.
+        self._denying: Dict[str, str] = {}
         #: The broker that refused the last CONNECT because of the will.
         self._without_will: Optional[Address] = None
         #: Work is held only in a standing connection: a broker that is away is no lack of progress.
@@ -85,6 +88,15 @@ class Publisher:
     def denied(self) -> int:
         """Messages that the broker did not take, in all."""
         return sum(self.denials.values())
+
+    @property
+    def denies(self) -> str:
+        """What it does not take now, "<reason>: <topic>" of the newest; "" where nothing is known that it does not.
+
+        That of a topic is over when something is taken there, and all of it with the connection.
+        """
+        denying = list(self._denying.items())[-1:] if self.connected else []
+        return "".join(f"{reason}: {topic}" for topic, reason in denying)
 
     @property
     def broker(self) -> str:
@@ -142,8 +154,7 @@ class Publisher:
                 self._on_receipt,
                 None if options.address == self._without_will else will,
                 inbox=self._inbox,
-                on_deaf=self._on_deaf,
-                on_flood=self._on_flood,
+                on_inbox=self._on_inbox,
                 on_unheard=self._on_unheard,
             )
         except SightdError as error:
@@ -186,6 +197,7 @@ class Publisher:
         self._without_will = None
         self._told.clear()
         self._denials_told.clear()
+        self._denying.clear()
         self._lookout.reset()
         self._tell(CONNECTED, f"{self._route.options}: connected, MQTT {self._route.protocol}", logging.INFO)
         if connection.limits.shortcomings:
@@ -196,6 +208,8 @@ class Publisher:
             self._publish(connection, message)
 
     def _publish(self, connection: Connection, message: Message) -> None:
+        if not message.qos:
+            self._denying.pop(message.topic, None)  # no receipt will tell; what is too large says so now
         if connection.publish(message):
             self.published += 1
         elif not message.qos:
@@ -207,22 +221,28 @@ class Publisher:
         if reason:
             sentence = advice.denied(self._route.options, message.topic, reason, self._topics.prefix)
             self._note_denial(message.topic, reason, sentence)
+        else:
+            self._denying.pop(message.topic, None)
 
     def _on_unheard(self, message: Message) -> None:
+        self._denying.pop(message.topic, None)
         if message.seq:
             self._outbox.events.unheard(message)
 
-    def _on_deaf(self, reason: str) -> None:
-        topic_filter = self._inbox.topic_filter if self._inbox else ""
-        self._note_denial(topic_filter, reason, advice.deaf(self._route.options, topic_filter, reason))
-
-    def _on_flood(self) -> None:
-        topic_filter = self._inbox.topic_filter if self._inbox else ""
-        self._note_denial(topic_filter, "flooded", advice.flooded(self._route.options, topic_filter))
+    def _on_inbox(self, reason: str) -> None:
+        options, topic_filter = self._route.options, self._inbox.topic_filter if self._inbox else ""
+        if reason == FLOODED:
+            self._note_denial(topic_filter, reason, advice.flooded(options, topic_filter))
+        elif reason:
+            self._note_denial(topic_filter, reason, advice.deaf(options, topic_filter, reason))
+        else:
+            self._denying.pop(topic_filter, None)
 
     def _note_denial(self, topic: str, reason: str, sentence: str) -> None:
         self.denials[reason] += 1
         self.last_denial = f"{reason}: {topic}"
+        self._denying.pop(topic, None)
+        self._denying[topic] = reason
         if reason not in self._denials_told:
             self._denials_told.add(reason)
             _log.warning("%s", sentence)

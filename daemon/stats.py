@@ -96,6 +96,7 @@ class StatsReader:
             denied=publisher.denied,
             denials=dict(publisher.denials),
             last_denial=publisher.last_denial,
+            denies=publisher.denies,
         )
 
     def _camera(self, name: str, seconds: float) -> CameraStats:
@@ -148,8 +149,8 @@ def sentence(stats: StatsMessage, fallback_reason: str = "") -> str:
 
 def _connection(publisher: PublisherStats) -> str:
     if publisher.connected:
-        denied = f", denies: {publisher.last_denial}" if publisher.denied else ""
-        return f"broker {publisher.broker} connected{denied}"
+        denies = f", denies: {publisher.denies}" if publisher.denies else ""
+        return f"broker {publisher.broker} connected{denies}"
     why = f" ({publisher.state})" if publisher.state.startswith("refused") else ""
     return f"broker {publisher.broker} not connected for {publisher.state_s:.0f} s{why}"
 

@@ -22,6 +22,8 @@ from typing import Callable, Iterator, Optional
 
 from sightd.errors import SightdError
 
+from .ports import free_port
+
 __all__ = ["BrokerAddress", "demo_broker"]
 
 _START_DEADLINE_S = 10.0
@@ -45,9 +47,9 @@ def demo_broker() -> Iterator[BrokerAddress]:
     """
     mosquitto = _mosquitto_path()
     if sys.version_info >= (3, 10) and importlib.util.find_spec("amqtt"):
-        address, run = BrokerAddress("127.0.0.1", _free_port(), "amqtt in this process"), _amqtt
+        address, run = BrokerAddress("127.0.0.1", free_port(), "amqtt in this process"), _amqtt
     elif mosquitto:
-        address, run = BrokerAddress("127.0.0.1", _free_port(), mosquitto), _mosquitto
+        address, run = BrokerAddress("127.0.0.1", free_port(), mosquitto), _mosquitto
     else:
         raise SightdError(
             "no MQTT broker for the demo: install mosquitto (apt-get install mosquitto), "
@@ -116,13 +118,6 @@ def _mosquitto(address: BrokerAddress) -> Iterator[None]:
 def _mosquitto_path() -> Optional[str]:
     # Debian puts it in /usr/sbin, which is not on everyone's PATH.
     return shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(address: BrokerAddress) -> None:

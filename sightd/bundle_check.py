@@ -39,6 +39,7 @@ def open_checked(bundle: Bundle, options: EngineOptions) -> Engine:
         golden = _golden(bundle)
         if golden is not None:
             check_golden(engine, bundle, golden)
+            engine.known = golden.pixels
         _check_output(bundle, engine, works=golden is not None)
     except BaseException:
         engine.close()

@@ -21,7 +21,7 @@ from ..outbox import Message, Outbox
 from . import advice
 from .client import LARGEST_INCOMING, MQTT_5, MQTT_311, connect, new_client
 from .ending import Cause, Ending
-from .inflow import Inflow
+from .inflow import FLOODED, Inflow
 from .limits import TOO_LARGE, Limits
 from .options import BrokerOptions
 from .window import Window
@@ -66,8 +66,7 @@ class Connection:
         will: Optional[Message] = None,
         *,
         inbox: Optional[Inbox] = None,
-        on_deaf: Optional[Callable[[str], None]] = None,
-        on_flood: Optional[Callable[[], None]] = None,
+        on_inbox: Optional[Callable[[str], None]] = None,
         on_unheard: Optional[Callable[[Message], None]] = None,
     ) -> None:
         """Connect the socket, shake hands where it is TLS, and send CONNECT; a few seconds at most.
@@ -76,8 +75,8 @@ class Connection:
         :param prefix: what the user has to be allowed to write to, for messages.
         :param on_receipt: called in turn() and publish() with a QoS 1 message and "" when the broker took it, or its
             reason why not, which only MQTT 5 tells; and with any message that was not sent, and why.
-        :param inbox: what to subscribe to; *on_deaf* is called in turn() with the broker's reason not to let us, and
-            *on_flood* when so much comes that we do without for a while.
+        :param inbox: what to subscribe to; *on_inbox* is called in turn() with "" when the broker lets us, its reason
+            where it does not, and FLOODED when so much comes that we do without for a while.
         :param on_unheard: called instead of *on_receipt* with one that the broker took, but nobody subscribed to, which
             only MQTT 5 tells.
         :raises SightdError: it can't be done, or a file for TLS or the password can't be used; for the log, with what
@@ -85,7 +84,7 @@ class Connection:
         """
         self._options, self._protocol, self._prefix, self._on_receipt = options, protocol, prefix, on_receipt
         self._inbox, self._inflow = inbox, Inflow()
-        self._on_deaf, self._on_flood, self._on_unheard = on_deaf, on_flood, on_unheard
+        self._on_inbox, self._on_unheard = on_inbox, on_unheard
         #: The broker's answer to CONNECT, and its DISCONNECT's reason, once they came.
         self._answer: Optional[ReasonCode] = None
         self._farewell = self._reference = self._tls_failure = ""
@@ -239,8 +238,8 @@ class Connection:
     def _unsubscribe(self) -> None:
         if self._inbox is not None:
             self._client.unsubscribe(self._inbox.topic_filter)
-        if self._on_flood is not None:
-            self._on_flood()
+        if self._on_inbox is not None:
+            self._on_inbox(FLOODED)
 
     def _tell(self) -> None:
         news, self._news = self._news, []
@@ -276,8 +275,8 @@ class Connection:
         self, client: mqtt.Client, userdata: Any, number: int, reasons: List[ReasonCode], properties: Any
     ) -> None:
         for reason in reasons:
-            if reason.is_failure and self._on_deaf is not None:
-                self._news.append(partial(self._on_deaf, str(reason)))
+            if self._on_inbox is not None:
+                self._news.append(partial(self._on_inbox, str(reason) if reason.is_failure else ""))
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._inbox is not None:

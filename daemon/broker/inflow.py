@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["MOST", "PAUSE_S", "Inflow"]
+__all__ = ["FLOODED", "MOST", "PAUSE_S", "Inflow"]
+
+#: Why nothing is subscribed to for a while; like a broker's reason.
+FLOODED = "flooded"
 
 #: Messages that may come in a second: a scene that switches every camera at once is far below.
 MOST = 1000

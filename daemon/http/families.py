@@ -126,6 +126,7 @@ FAMILIES = (
     Family("sightd_broker_away_seconds_total", "publisher.away_s", "Time without a connection"),
     Family("sightd_broker_connections_total", "publisher.connections", "Connections made"),
     Family("sightd_broker_refusals_total", "publisher.refusals.*", "Attempts to connect that a broker refused"),
+    Family("sightd_broker_denies", "publisher.denies", "1: there is a topic on which it takes nothing now", bool),
     Family("sightd_broker_denials_total", "publisher.denials.*", "Messages that the broker did not take"),
     Family("sightd_messages_published_total", "publisher.published", "Messages handed to the connection"),
     Family("sightd_messages_dropped_total", "publisher.dropped", "Messages of streams dropped without a connection"),

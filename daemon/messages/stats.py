@@ -98,6 +98,8 @@ class PublisherStats(msgspec.Struct, frozen=True):
     denied: int
     denials: Dict[str, int]
     last_denial: str
+    #: The same of what it does not take now; "" where nothing is known that it does not.
+    denies: str
 
 
 class CommandStats(msgspec.Struct, frozen=True):

@@ -68,6 +68,9 @@ class Engine(ABC):
     max_batch: int
     #: Batches that may be under way at once (the number of slots).
     depth: int
+    #: [H, W, 3] uint8 BGR of the input's size: a picture on which it finds something, from whoever has opened it and
+    #: knows one, for :meth:`warm_up` to check by what it chooses. Most engines choose nothing.
+    known: Optional[Image] = None
 
     @abstractmethod
     def slot(self) -> Slot:

@@ -110,6 +110,7 @@ class TensorRtEngine(Engine):
     def warm_up(self, image: Image) -> None:
         """As every engine's, on every slot; then measure what pays here: CUDA graphs, the GPU's letterbox.
 
+        Graphs are checked on the picture that is :attr:`known`, or on noise, where nothing may be found.
         All slots must be free.
         """
         for count in sorted({*range(1, min(self.max_batch, _MOST_GRAPHS)), self.max_batch}):
@@ -154,7 +155,7 @@ class TensorRtEngine(Engine):
     def _drop_wrong_graphs(self) -> None:
         """Keep the graphs that compute what plain work does, also after batches of another size."""
         for count in self.graph_batches():
-            if not all(slot.graph_holds(count) for slot in self._slots):
+            if not all(slot.graph_holds(count, self.known) for slot in self._slots):
                 _log.warning("the CUDA graph for batches of %d computes something else: not used", count)
                 self._drop_graphs(count)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List
@@ -211,9 +210,7 @@ def test_the_command_rebuilds_below_a_running_daemon_and_runs_what_is_to_follow(
     before, marker = bundle.manifest.created_at, tmp_path / "restarted"
     config = "cameras:\n  front:\n    url: rtsp://127.0.0.1:9/x\nmqtt:\n  host: 127.0.0.1\n  port: 9\n"
     with running_daemon(tmp_path, config) as daemon:
-        deadline = time.monotonic() + 30
-        while "engine ready" not in daemon.log and time.monotonic() < deadline:
-            time.sleep(0.05)
+        daemon.wait_for_log("engine ready")
         done = run("--rebuild", str(bundle.folder), "--on-success", f"touch '{marker}'")
         assert done.returncode == 0, done.stderr
         assert daemon.process.poll() is None

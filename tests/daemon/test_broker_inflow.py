@@ -60,7 +60,7 @@ def test_a_flood_of_commands_delays_no_receipt_and_commands_count_again_when_it_
     _watch(spool, put_at, late_s)
     states = Outbox()
     commands = Commands(TOPICS, states, lambda: {"yard": True}, listen=True)
-    with collect(broker), publishing(broker.port, inbox=commands.inbox, events=spool) as running:
+    with collect(broker, TOPICS.events("yard")), publishing(broker.port, inbox=commands.inbox, events=spool) as running:
         running.wait_until(lambda publisher: publisher.connected)
         with subprocess.Popen([sys.executable, "-c", FLOOD, str(broker.port), "6"]) as flood:
             while flood.poll() is None:
@@ -69,7 +69,7 @@ def test_a_flood_of_commands_delays_no_receipt_and_commands_count_again_when_it_
                 running.outbox.put(event(seq, TOPICS.events("yard")))
                 time.sleep(0.05)
         running.wait_until(lambda _: len(late_s) == len(put_at))
-        assert max(late_s) < 3, "on a busy machine; else a tenth of a second"
+        assert max(late_s) < 6, "on a busy machine; else a tenth of a second; more than 30 s where it stays subscribed"
         assert running.publisher.connections == 1
         assert sum(commands.refused.values()) > MOST
         assert running.publisher.denials["flooded"] >= 1
@@ -80,6 +80,8 @@ def test_a_flood_of_commands_delays_no_receipt_and_commands_count_again_when_it_
             return commands.obey(time.monotonic())
 
         running.wait_until(obeyed)
+        assert running.publisher.denies == "", "the subscription stands again"
+        assert running.publisher.denied >= 1
     states.close()
 
 

@@ -60,8 +60,12 @@ def test_what_is_larger_than_the_broker_takes_is_not_sent_but_counted_and_told_o
         running.put(topic, fits + b"x", retain=True)
         running.put(TOPICS.detections("gate"), b"x" * 10_000)
         running.wait_until(lambda publisher: publisher.denied == 2)
+        assert running.publisher.denies == running.publisher.last_denial
         running.put(topic, fits, retain=True)
+        running.put(TOPICS.detections("gate"), b"{}")
+        seen.wait_for(TOPICS.detections("gate"), b"{}")
         seen.wait_for(topic, fits)
+        running.wait_until(lambda publisher: publisher.denies == "")
         assert running.publisher.connections == 1
         assert running.publisher.last_denial == f"Packet too large: {TOPICS.detections('gate')}"
     (warning,) = warnings_of(caplog)

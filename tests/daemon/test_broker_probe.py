@@ -45,7 +45,8 @@ def test_the_running_daemon_keeps_its_connection(broker: Broker) -> None:
         running.wait_until(lambda publisher: publisher.connected)
         with collect(broker, "sightd/porch/available") as seen:
             assert probe(broker.port, client_id="sightd").ok
-            time.sleep(0.2)
+            seen.wait_for("sightd/porch/available", b"online")
+            time.sleep(0.2)  # what else there is would have come
             assert [message.payload for message in seen.messages] == [b"online"]
         assert running.publisher.connections == 1
 

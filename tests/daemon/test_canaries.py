@@ -12,23 +12,25 @@ from typing import List
 
 import pytest
 
+from demo.ports import free_port
 from tests.parts.broker import collect, running_broker
 from tests.parts.clips import write_clip
 from tests.parts.daemon import command, running_daemon, write_quadrant_bundle
-from tests.parts.ports import free_port
 
 CANARY = "hunter2canary"
 USERS = {"sightd": f"{CANARY}-broker", "viewer": "viewer"}
 #: Run by Python before anything of ours: a stage, and a thread of another library, die of a URL.
 FAULTS = f"""
-import threading
+import threading, time
 def die(slots, choose, timeout_s): raise RuntimeError("cv2.error: can't open rtsp://admin:{CANARY}-url@192.0.2.1/1")
 def alien(): raise ValueError("gst: rtspsrc location=rtsp://admin:{CANARY}-url@192.0.2.1/1 user-pw={CANARY}-url")
+unprepared = threading.excepthook
 def install():
+    while threading.excepthook is unprepared: time.sleep(0.05)
     from daemon.slots import FrameSlots
     FrameSlots.take = die
     threading.Thread(target=alien).start()
-threading.Timer(1.0, install).start()
+threading.Thread(target=install, daemon=True).start()
 """
 
 
@@ -67,6 +69,7 @@ def test_in_no_log_topic_or_command_line_of_a_daemon_that_is_reloaded_and_crashe
         with running_daemon(folder, config(broker.port)) as daemon:
             assert CANARY.encode() not in seen_of(daemon.process.pid)
             assert daemon.process.wait(60) == 1
+        seen.wait_until(lambda c: "sightd/box/available" in c.newest)
         log = daemon.log
         payloads = b"".join(message.topic.encode() + message.payload for message in seen.messages)
     assert "inference failed" in log

@@ -260,6 +260,7 @@ def test_a_service_obeys_those_whom_the_acl_lets_command_it(tmp_path: Path) -> N
             send(broker, "gate", b"OFF", user="operator")
             seen.wait_for("sightd/box/gate/status", b"disabled")
             seen.wait_for("sightd/box/gate/enabled/state", b"OFF")
+            seen.wait_until(lambda c: "sightd/box/stats" in c.newest)
             seen.wait_until(lambda c: stats_of(c.newest).cameras["gate"].state == "disabled")
             stats = stats_of(seen.newest)
             assert (stats.commands.accepted, stats.commands.refused) == (1, {"retained": 1})

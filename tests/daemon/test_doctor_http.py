@@ -15,10 +15,10 @@ from daemon.doctor import http
 from daemon.doctor.finding import Finding
 from daemon.doctor.machine import Account
 from daemon.http import Endpoint, Health
+from demo.ports import free_port
 from sightd.settings import HttpSettings
 from tests.parts.doctor import BenchMachine, by_name
 from tests.parts.http_client import wait_for_status
-from tests.parts.ports import free_port
 
 CANARY = "hunter2canary"
 SIGHTD = Account("sightd", 999, frozenset({999}))

@@ -43,6 +43,13 @@ HEALTHY_OPENCV = {
 }
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine trials may take longer than people wait for the doctor."""
+    for area in (engine, opencv):
+        monkeypatch.setattr(area, "_TRIAL_S", 60.0)
+
+
 def pretend_installed(folder: Path, monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     for package in packages:
         metadata = folder / f"{package.replace('-', '_')}-1.0.dist-info" / "METADATA"

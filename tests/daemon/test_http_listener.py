@@ -14,8 +14,8 @@ import pytest
 
 from daemon.http.exchange import Answer, Responder, plain
 from daemon.http.listener import Listener, listen
+from demo.ports import free_port
 from tests.parts.http_client import ask, get, wait_for_status
-from tests.parts.ports import free_port
 
 CANARY = "hunter2canary"
 

@@ -81,6 +81,7 @@ STATS = StatsMessage(
         denied=2,
         denials={"Not authorized": 2},
         last_denial="Not authorized: sightd/porch/gate/status",
+        denies="Not authorized: sightd/porch/gate/status",
     ),
     commands=CommandStats(accepted=1, refused={"retained": 1}),
     calibration=CalibrationStats(state="on", frames=120, kept=3, refused={"duplicate": 40, "black": 2}, skipped=0),

@@ -121,9 +121,9 @@ def test_closing_without_a_broker_is_quick_and_twice_is_fine() -> None:
         running.wait_until(lambda publisher: publisher.state == "connecting")
         running.stop()
         started = time.monotonic()
-        running.publisher.close()
-        running.publisher.close()
-        assert time.monotonic() - started < 1
+        running.publisher.close(deadline_s=60)
+        running.publisher.close(deadline_s=60)
+        assert time.monotonic() - started < 20, "there was nothing to wait for"
 
 
 def test_closing_at_a_frozen_broker_keeps_its_deadline_and_leaves_the_will(broker: Broker) -> None:

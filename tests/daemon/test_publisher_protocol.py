@@ -17,6 +17,7 @@ from demo.broker import demo_broker
 from tests.parts.broker import Broker, collect, running_broker
 from tests.parts.old_broker import old_broker
 from tests.parts.publishing import publishing, warnings_of
+from tests.parts.scripted_broker import scripted_broker
 
 TOPICS = Topics("sightd/porch")
 #: How brokers without MQTT 5 answer to it.
@@ -47,7 +48,7 @@ def test_an_old_broker_gets_3_1_1_at_once_and_everything_else_is_the_same(
 ) -> None:
     caplog.set_level(logging.INFO)
     with collect(broker) as seen, old_broker(broker, answer) as old, publishing(old.port) as running:
-        running.wait_until(lambda publisher: publisher.connected, deadline_s=2)
+        running.wait_until(lambda publisher: publisher.connected)
         running.put(TOPICS.status("gate"), b"online", retain=True)
         running.put(TOPICS.detections("gate"), b"{}")
         seen.wait_until(lambda collector: len(collector.newest) == 3)
@@ -146,10 +147,42 @@ def test_an_acl_that_forbids_the_prefix_is_told_once_and_counted(
         running.put(TOPICS.detections("gate"), b"{}")
         running.wait_until(lambda publisher: publisher.denied == 30)
         assert running.publisher.last_denial.startswith("Not authorized: sightd/porch/camera")
+        assert running.publisher.denies == running.publisher.last_denial
         assert running.publisher.connected
     (warning,) = warnings_of(caplog)
     assert "does not take what we publish to sightd/porch/camera0/status (Not authorized)" in warning
     assert "let this user write to sightd/porch/# in the broker's ACL" in warning
+
+
+def test_what_is_denied_is_told_until_the_topic_is_taken_or_the_connection_ends() -> None:
+    gate, yard = TOPICS.status("gate"), TOPICS.status("yard")
+    with scripted_broker() as broker, publishing(broker.port, keepalive_s=1) as running:
+        running.wait_until(lambda publisher: publisher.connected and len(broker.published) == 1)
+        broker.puback = 0x87
+        running.put(gate, b"online", retain=True)
+        running.wait_until(lambda publisher: publisher.denies == f"Not authorized: {gate}")
+        running.put(yard, b"online", retain=True)
+        running.wait_until(lambda publisher: publisher.denies == f"Not authorized: {yard}")
+        broker.puback = 0
+        running.put(yard, b"offline", retain=True)
+        running.wait_until(lambda publisher: publisher.denies == f"Not authorized: {gate}")
+        broker.puback = 0x10  # No matching subscribers: taken
+        running.put(gate, b"offline", retain=True)
+        running.wait_until(lambda publisher: publisher.denies == "")
+        broker.puback = 0x97
+        running.put(gate, b"frozen", retain=True)
+        running.wait_until(lambda publisher: publisher.denies == f"Quota exceeded: {gate}")
+        broker.acknowledges = False  # it is left for that, and tells the next connection nothing
+        running.put(yard, b"online", retain=True)
+        running.wait_until(lambda publisher: not publisher.connected and publisher.denies == "")
+        running.wait_until(lambda publisher: publisher.connections >= 2 and publisher.connected)
+        assert running.publisher.denies == ""
+        assert running.publisher.denials == {"Not authorized": 2, "Quota exceeded": 1}
+        assert running.publisher.last_denial == f"Quota exceeded: {gate}"
+        broker.acknowledges = True
+        running.put(gate, b"online", retain=True)
+        running.wait_until(lambda publisher: publisher.denies != "")
+    assert running.publisher.denies == "", "nor does one deny that is not connected"
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,23 @@ def detections(collector: Collector, camera: str) -> List[DetectionsMessage]:
     ]
 
 
+def inferred(collector: Collector, camera: str) -> int:
+    """How many frames of it, as the newest stats have it; 0 before the first."""
+    told = collector.newest.get("sightd/box/stats")
+    return msgspec.json.decode(told, type=StatsMessage).cameras[camera].inferred if told else 0
+
+
+def taken_a_second(messages: List[DetectionsMessage]) -> float:
+    """Frames of a camera, those included that a busy machine did not get to."""
+    first, last = messages[0], messages[-1]
+    return (last.seq - first.seq) / (last.captured_at - first.captured_at)
+
+
 def test_every_camera_is_detected_on_and_every_topic_speaks(broker: Broker, folder: Path) -> None:
     cameras = "  yard: {url: yard.avi}\n  gate: {url: gate.avi, max_fps: 5}\n  spare: {url: none.avi, enabled: false}\n"
     with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
         seen.wait_until(lambda c: min(len(detections(c, name)) for name in ("yard", "gate")) >= 8, 30)
-        seen.wait_until(lambda c: "sightd/box/stats" in c.newest)
+        seen.wait_until(lambda c: inferred(c, "yard") > 0)
         assert daemon.stop() == 0
         newest = seen.newest
         seen.wait_for("sightd/box/available", b"stopped")
@@ -57,7 +69,6 @@ def test_every_camera_is_detected_on_and_every_topic_speaks(broker: Broker, fold
     info = msgspec.json.decode(newest["sightd/box/info"], type=InfoMessage)
     assert (info.cameras, info.labels) == (["yard", "gate", "spare"], ["tl", "tr", "bl", "br"])
     stats = msgspec.json.decode(newest["sightd/box/stats"], type=StatsMessage)
-    assert stats.cameras["yard"].inferred > 0
     assert stats.publisher.connected
     for message in detections(seen, "yard"):
         assert message.captured_at <= message.published_at
@@ -65,7 +76,7 @@ def test_every_camera_is_detected_on_and_every_topic_speaks(broker: Broker, fold
         assert message.latency_ms.total > 0
     sequence = [message.seq for message in detections(seen, "gate")]
     assert sequence == sorted(set(sequence))
-    rates = {name: len(detections(seen, name)) for name in ("yard", "gate")}
+    rates = {name: taken_a_second(detections(seen, name)) for name in ("yard", "gate")}
     assert rates["yard"] > 1.3 * rates["gate"]
 
 
@@ -216,22 +227,23 @@ def test_a_killed_daemon_is_offline_by_its_will(broker: Broker, folder: Path) ->
 def test_a_lost_camera_is_offline_and_back_in_time_while_the_others_go_on(broker: Broker, folder: Path) -> None:
     with RtspServer("clock:15") as lost, RtspServer("clock:15") as kept:
         cameras = f"  lost: {{url: '{lost.url()}'}}\n  kept: {{url: '{kept.url()}'}}\n"
-        with collect(broker) as seen, running_daemon(folder, config(broker, cameras)):
+        with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
             for name in ("lost", "kept"):
                 seen.wait_for(f"sightd/box/{name}/status", b"online", 30)
             lost.kill()
             seen.wait_for("sightd/box/lost/status", b"offline", 3)
             before = len(detections(seen, "kept"))
-            time.sleep(2)
-            assert len(detections(seen, "kept")) - before >= 10
+            seen.wait_until(lambda c: len(detections(c, "kept")) >= before + 10)
+            assert seen.newest["sightd/box/lost/status"] == b"offline"
             lost.start()
             seen.wait_for("sightd/box/lost/status", b"online", 5)
+            assert daemon.log.count("camera kept is online") == 1
 
 
 def test_a_broker_that_comes_later_is_found(broker: Broker, folder: Path) -> None:
     broker.kill()
-    with running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")):
-        time.sleep(1)
+    with running_daemon(folder, config(broker, "  yard: {url: yard.avi}\n")) as daemon:
+        daemon.wait_for_log("can't be reached")
         broker.start()
         with collect(broker) as seen:
             seen.wait_for("sightd/box/available", b"online", 10)
@@ -343,7 +355,7 @@ def test_the_cameras_password_appears_nowhere(broker: Broker, folder: Path) -> N
         cameras = f"  good: {{url: '{server.url()}'}}\n  bad: {{url: '{wrong}'}}\n"
         with collect(broker) as seen, running_daemon(folder, config(broker, cameras)) as daemon:
             seen.wait_for("sightd/box/good/status", b"online", 30)
-            time.sleep(2)
+            daemon.wait_for_log("camera bad is offline", times=2)  # about to be opened, and refused
             daemon.stop()
     assert "canary" not in daemon.log
     assert not [message for message in seen.messages if b"canary" in message.payload]

@@ -17,6 +17,7 @@ from daemon.http import LOADING
 from daemon.http.listener import listen
 from daemon.messages import ConfigMessage, StatsMessage
 from daemon.service import Service
+from demo.ports import free_port
 from sightd.serving import Serving
 from sightd.settings import load_settings
 from tests.parts.broker import Broker, Collector, collect
@@ -25,7 +26,6 @@ from tests.parts.daemon import MANIFEST, running_daemon, write_quadrant_bundle
 from tests.parts.hanging import let_engine_hang
 from tests.parts.http_client import get, wait_for_status
 from tests.parts.patient_engine import PatientEngine
-from tests.parts.ports import free_port
 
 TOKEN = "hunter2canary-token"
 

@@ -91,6 +91,7 @@ def test_short_of_memory_it_serves_less_says_so_and_has_it_all_back_later(
         seen.wait_until(lambda c: states(c) == ["online"] * 3, 30)
         usage[0] = Usage(950 << 20, 1000 << 20)
         seen.wait_until(lambda c: states(c) == ["online", "disabled", "disabled"], 30)
+        fresh_stats(seen)
         seen.wait_until(lambda c: stats(c).memory.given_up == ["camera gate", "camera yard"], 30)
         assert (stats(seen).memory.used_mb, stats(seen).memory.limit_mb) == (950, 1000)
         usage[0] = Usage(500 << 20, 1000 << 20)
@@ -150,6 +151,7 @@ def test_a_clock_that_is_set_is_told_once_and_no_frame_comes_before_itself(
             ahead[0] = ahead_s
             before = len(seen.messages)
             seen.wait_until(lambda c, since=before: [m.topic for m in c.messages[since:]].count(topic) >= 10, 30)
+        fresh_stats(seen)
         seen.wait_until(lambda c: stats(c).clock.jumps == 2, 30)
     assert stats(seen).clock.last_jump_s == pytest.approx(3 - 90_000_000, abs=1)
     assert caplog.text.count("the clock was set forward by 90000000.") == 1

@@ -37,12 +37,12 @@ def test_any_other_exception_is_logged_with_its_traceback_and_reported(caplog: p
 
 def test_joining_has_one_deadline_for_all_and_names_who_hangs(caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
-    hanging = [StageThread(f"camera-{i}", lambda: release.wait(10) and None, lambda name: None) for i in range(3)]
+    hanging = [StageThread(f"camera-{i}", lambda: release.wait(10) and None, lambda name: None) for i in range(30)]
     for thread in hanging:
         thread.start()
     began = time.monotonic()
     join_all([*hanging, StageThread("never-started", lambda: None, lambda name: None)], 0.2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3, "6 s with a deadline for each"
     assert "camera-0, camera-1, camera-2" in caplog.text
     release.set()
     join_all(hanging, 5)

@@ -78,6 +78,6 @@ def test_an_amqtt_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setattr(broker, "_free_port", lambda: taken.getsockname()[1])
+        monkeypatch.setattr(broker, "free_port", lambda: taken.getsockname()[1])
         with pytest.raises(SightdError, match=r"amqtt does not start.*install mosquitto"), demo_broker():
             pass

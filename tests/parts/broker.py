@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -17,8 +17,8 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from demo.ports import free_port
 from tests.parts.certificates import Pair
-from tests.parts.ports import free_port
 from tests.parts.requires import require
 
 __all__ = ["Broker", "Collector", "Received", "TlsListener", "collect", "free_port", "hang_up", "running_broker"]
@@ -78,7 +78,7 @@ class Broker:
         self._configure(users, acl, tls, lines)
 
     def start(self) -> None:
-        """Return once it listens."""
+        """Return once it listens, on both ports where it has two."""
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["mosquitto", "-c", str(self._folder / "mosquitto.conf")], stdout=log, stderr=log, env=_PATH
@@ -107,15 +107,17 @@ class Broker:
         self._process.send_signal(signal.SIGCONT)
 
     def _end(self, signum: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(signum)
-            self._process.send_signal(signal.SIGCONT)
-            self._process.wait(10)
-            self._process = None
+        process, self._process = self._process, None
+        deadline = time.monotonic() + 10
+        while process is not None and process.poll() is None:
+            assert time.monotonic() < deadline, "mosquitto does not end"
+            for number in (signum, signal.SIGCONT):  # again, for it forgets what comes right before its loop
+                process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
 
     def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return all(_is_open(port) for port in (self.port, self.tls_port) if port)
 
     def _configure(self, users: Mapping[str, str], acl: str, tls: Optional[TlsListener], more: str) -> None:
         # mosquitto gives root away before it reads the other files, which only we may read.
@@ -139,6 +141,11 @@ class Broker:
         path.chmod(0o600)
         subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, env=_PATH)
         return path
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @dataclass(frozen=True)
@@ -196,14 +203,14 @@ class Collector:
         """The last payload of each topic."""
         return {message.topic: message.payload for message in self.messages}
 
-    def wait_until(self, holds: Callable[[Collector], bool], deadline_s: float = 10) -> None:
+    def wait_until(self, holds: Callable[[Collector], bool], deadline_s: float = 30) -> None:
         """Wait until *holds* of this collector; fails with what came after *deadline_s*."""
         with self._changed:
             if not self._changed.wait_for(lambda: holds(self), deadline_s):
                 tail = [(message.topic, message.payload[:80]) for message in self._received[-10:]]
                 raise AssertionError(f"not within {deadline_s} s; {len(self._received)} received, the last: {tail}")
 
-    def wait_for(self, topic: str, payload: bytes, deadline_s: float = 10) -> None:
+    def wait_for(self, topic: str, payload: bytes, deadline_s: float = 30) -> None:
         """Wait until the newest payload of *topic* is *payload*."""
         self.wait_until(lambda collector: collector.newest.get(topic) == payload, deadline_s)
 

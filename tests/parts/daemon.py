@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List
@@ -53,6 +54,13 @@ class Daemon:
     @property
     def log(self) -> str:
         return self._log.read_text("utf-8", "replace")
+
+    def wait_for_log(self, text: str, times: int = 1, deadline_s: float = 60) -> None:
+        """Wait until the log has *text* so often."""
+        deadline = time.monotonic() + deadline_s
+        while self.log.count(text) < times:
+            assert time.monotonic() < deadline, f"{text!r} is not {times} times in the log: {self.log[-2000:]}"
+            time.sleep(0.05)
 
     def reload(self, config: str) -> None:
         """Write *config* and send SIGHUP."""

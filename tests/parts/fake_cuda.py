@@ -7,6 +7,7 @@ captured: all raise as the driver does, some later and for good (an illegal acce
 
 from __future__ import annotations
 
+import math
 import queue
 import random
 import threading
@@ -65,6 +66,8 @@ class FakeGpu:
         self.total_bytes, self.delay_s = total_bytes, delay_s
         #: Kernels by name, for module_from_buffer.
         self.kernels: Dict[str, Kernel] = {}
+        #: Graphs lose what scores as much as this, and compute everything else as plain work does.
+        self.graphs_lose_from = math.inf
         #: What is alive, by kind: "memory", "pinned", "stream", "event", "module", "graph", "primary"; TensorRT's too.
         self.live: Counter[str] = Counter()
         #: What was alive when the primary context went.

@@ -400,6 +400,8 @@ class _Context(_Counted):
         session = self.engine.session
         results = session.run(None, {name: pixels})
         for output, values in zip(session.get_outputs(), results):
+            if captured and output.name == "scores":
+                values[values >= self._gpu.graphs_lose_from] = 0
             self._tensor(output.name, addresses[output.name], values.shape)[...] = values
         if not captured:
             self._streams_under_way.pop()

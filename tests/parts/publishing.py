@@ -48,7 +48,7 @@ class Running:
     def put(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self.outbox.put(Message(topic, payload, retain))
 
-    def wait_until(self, holds: Callable[[Publisher], bool], deadline_s: float = 10) -> None:
+    def wait_until(self, holds: Callable[[Publisher], bool], deadline_s: float = 30) -> None:
         deadline = time.monotonic() + deadline_s
         while not holds(self.publisher):
             assert time.monotonic() < deadline, f"not within {deadline_s} s; state {self.publisher.state!r}"

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Optional, Type
 
+from demo.ports import free_port
 from sightd.types import Image
 from tests.parts.certificates import Pair
 from tests.parts.clips import read_number
-from tests.parts.ports import free_port
 from tests.parts.requires import require
 
 __all__ = ["RtspServer", "age_s"]

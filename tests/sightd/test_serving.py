@@ -14,6 +14,7 @@ import pytest
 from sightd.bundle import Bundle, open_bundle, write_bundle
 from sightd.bundle_versions import ancestors, rollback, versions
 from sightd.engines import EngineOptions
+from sightd.engines.tensorrt import TensorRtEngine
 from sightd.errors import BundleError, EngineError, EngineMismatch
 from sightd.golden import GOLDEN, look, write_golden
 from sightd.serving import Serving, open_serving
@@ -54,6 +55,20 @@ def test_the_bundles_own_engine_serves_where_it_fits(tmp_path: Path) -> None:
     bundle = publish_plan(tmp_path, "10.3.0.26")
     serving = served(bundle)
     assert (serving.manifest, serving.fallback_reason) == (bundle.manifest, "")
+
+
+@pytest.mark.parametrize("golden", [True, False])
+def test_warming_up_checks_graphs_on_the_golden_picture_or_where_there_is_none_on_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden: bool
+) -> None:
+    install(monkeypatch, "10.3.0.26").graphs_lose_from = 0.7  # its bright quarter scores .74; noise .5
+    bundle = publish_plan(tmp_path, "10.3.0.26")
+    if not golden:
+        bundle = replace(bundle, manifest=replace(bundle.manifest, extras=[]))
+    with open_serving(bundle, EngineOptions()).engine as engine:
+        assert isinstance(engine, TensorRtEngine)
+        engine.warm_up(np.zeros((720, 1280, 3), np.uint8))  # as the daemon does
+        assert engine.graph_batches() == ([] if golden else [1, 2, 3, 4])
 
 
 def test_after_an_upgrade_the_fallback_serves_and_says_what_mends_it(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from demo.ports import free_port
 from sightd.settings import Settings, json_schema, parse_settings, starter
 from sightd.settings.camera_url import normalise
 from sightd.settings.strict_yaml import read_document
@@ -88,9 +89,7 @@ def test_mosquitto_accepts_the_broker_file_and_listens_on_loopback_only(tmp_path
     mosquitto = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if mosquitto is None:
         pytest.skip("mosquitto is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = (CONFIG / "mosquitto.conf").read_text("utf-8")
     assert re.findall(r"^listener .*", text, re.MULTILINE) == ["listener 1883 127.0.0.1"]
     own = text.replace(" 1883 ", f" {port} ").replace("/var/lib/mosquitto/", f"{tmp_path}/") + "user root\n"

@@ -27,7 +27,7 @@ PASSWORD = "hunter2@x"
 
 @pytest.fixture
 def server() -> Iterator[RtspServer]:
-    with RtspServer("clock:25") as server:
+    with RtspServer("clock:10") as server:
         yield server
 
 
@@ -45,7 +45,7 @@ LOST = {"ffmpeg": "lost the connection", "gstreamer": "server closed the connect
 
 def test_a_camera_that_dies_is_noticed_and_comes_back(server: RtspServer, decoder: str) -> None:
     with Viewer(source_for(server.url(), decoder=decoder)) as viewer:
-        viewer.wait_for("online", 5)
+        viewer.wait_for("online", 20)
         time.sleep(0.3)
         server.kill()
         viewer.wait_for("offline", 3)
@@ -62,7 +62,7 @@ def test_a_camera_that_dies_is_noticed_and_comes_back(server: RtspServer, decode
 @pytest.mark.slow
 def test_a_camera_that_hangs_is_opened_anew_until_it_comes_back(server: RtspServer, decoder: str) -> None:
     with Viewer(source_for(server.url(), decoder=decoder)) as viewer:
-        viewer.wait_for("online", 5)
+        viewer.wait_for("online", 20)
         time.sleep(0.3)
         server.pause()
         viewer.wait_for("frozen", 2 * network.READ_TIMEOUT_S)
@@ -84,6 +84,8 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses(server: RtspServer) 
 
 
 CODECS = ["h264", "h265", "mjpeg"]
+#: A picture that is not whole shows any time of the last eleven minutes; that of a busy machine may be late.
+WHOLE_S = 30.0
 
 
 def readings(source: Source, count: int) -> List[float]:
@@ -102,12 +104,12 @@ def test_each_codec_can_be_joined_between_two_key_frames_and_shows_whole_picture
     codec: str, decoder: str
 ) -> None:
     require("gstreamer")
-    with RtspServer(f"clock:25:35:{codec}") as server:
+    with RtspServer(f"clock:10:14:{codec}") as server:
         first, second = source_for(server.url()), source_for(server.url(), decoder=decoder)
         first.open()
         readings(first, 5)
         second.open()
-        assert max(readings(second, 10)) < 1.0
+        assert max(readings(second, 10)) < WHOLE_S
         second.close()
         first.close()
 
@@ -115,36 +117,38 @@ def test_each_codec_can_be_joined_between_two_key_frames_and_shows_whole_picture
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_codec_may_be_said_to_gstreamer(codec: str) -> None:
     require("gstreamer")
-    with RtspServer(f"clock:25:5:{codec}") as server:
+    with RtspServer(f"clock:10:5:{codec}") as server:
         source = source_for(server.url(), decoder="gstreamer", codec=codec)
         source.open()
-        assert max(readings(source, 5)) < 1.0
+        assert max(readings(source, 5)) < WHOLE_S
         source.close()
 
 
 def test_rtsps_is_read_though_the_cameras_certificate_is_its_own(tmp_path: Path, decoder: str) -> None:
     pair = Authority(tmp_path / "camera").issue("camera", names="DNS:camera")
-    with RtspServer("clock:25", user="cam", password="hunter2", tls=pair) as server:
+    with RtspServer("clock:10", user="cam", password="hunter2", tls=pair) as server:
         source = source_for(server.url(), decoder=decoder)
         assert server.url().startswith("rtsps://")
         source.open()
-        assert max(readings(source, 5)) < 1.0
+        assert max(readings(source, 5)) < WHOLE_S
         source.close()
 
 
 def test_a_change_of_resolution_leaves_pictures_whole_and_gstreamer_follows_it(decoder: str) -> None:
     if decoder == "ffmpeg" and stream._LOSES_TRACK_OF_SIZE:
         pytest.skip("this OpenCV can't: see the next test")
-    with RtspServer("clock:25:5:h264:320x240,480x240") as server:
+    with RtspServer("clock:10:5:h264:320x240,480x240") as server:
         source = source_for(server.url(), decoder=decoder)
         source.open()
-        sizes = set()
+        sizes, clocks = set(), set()
         for _ in range(30):
             assert source.grab()
             image = source.retrieve()
             sizes.add(image.shape[:2])
-            assert age_s(image) < 1.0
+            clocks.add(read_number(image))
+            assert age_s(image) < WHOLE_S
         source.close()
+    assert len(clocks) > 20, "it does not stand still"
     # OpenCV from 4.13 on scales to the size that the stream began with; 4.5.4 follows.
     both = {(240, 320), (240, 480)}
     assert sizes == both if decoder == "gstreamer" else sizes and sizes <= both
@@ -189,14 +193,14 @@ def test_a_viewer_who_comes_between_two_key_frames_waits_for_the_next(tmp_path: 
 
 class TestPassword:
     def test_opens_the_camera(self, decoder: str) -> None:
-        with RtspServer("clock:25", user="cam", password="hunter2") as server:
+        with RtspServer("clock:10", user="cam", password="hunter2") as server:
             source = source_for(server.url(), decoder=decoder)
             source.open()
             assert source.grab()
             source.close()
 
     def test_that_is_wrong_is_told(self, decoder: str) -> None:
-        with RtspServer("clock:25", user="cam", password="right") as server:
+        with RtspServer("clock:10", user="cam", password="right") as server:
             with pytest.raises(SourceError, match=r"check .*the user and the password") as refusal:
                 source_for(server.url().replace("right", "hunter2"), decoder=decoder).open()
             assert "hunter2" not in str(refusal.value)
@@ -205,7 +209,7 @@ class TestPassword:
         caplog.set_level(logging.DEBUG)
         url = server.url(9).replace("rtsp://", f"rtsp://cam:{PASSWORD}@")
         with Viewer(source_for(url, decoder=decoder)) as viewer:
-            viewer.wait_for("offline", 5)
+            viewer.wait_for("offline", 20)
         assert "cam:***@127.0.0.1" in viewer.states[0][1]
         assert "hunter" not in viewer.states[0][1] + caplog.text
 

@@ -412,6 +412,25 @@ class TestGraphs:
         assert "computes something else: not used" in caplog.text
         assert gpu.alive() == {}
 
+    @pytest.mark.parametrize("known", [False, True])
+    def test_that_are_wrong_only_where_something_is_found_are_dropped_where_a_picture_of_such_is_known(
+        self, gpu: FakeGpu, plan: Path, caplog: pytest.LogCaptureFixture, known: bool
+    ) -> None:
+        gpu.graphs_lose_from = 0.9  # noise scores half as much here
+        with TensorRtEngine(plan, SPEC, max_batch=4) as engine:
+            engine.known = np.full((48, 64, 3), 250, np.uint8) if known else None
+            engine.warm_up(picture(0))
+            assert engine.graph_batches() == ([] if known else [1, 2, 3, 4])
+            right = [250, 10, 251]
+            assert greys(submit(engine, *right)) == (right if known else [0, 10, 0])
+        assert caplog.text.count("computes something else: not used") == (4 if known else 0)
+
+    def test_that_are_right_are_kept_on_a_known_picture_too(self, gpu: FakeGpu, plan: Path) -> None:
+        with TensorRtEngine(plan, SPEC, max_batch=4) as engine:
+            engine.known = np.full((48, 64, 3), 250, np.uint8)
+            engine.warm_up(picture(0))
+            assert engine.graph_batches() == [1, 2, 3, 4]
+
 
 class TestLetterbox:
     def test_on_the_gpu_finds_the_same(self, gpu: FakeGpu, compiler: None, plan: Path) -> None:
