@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from email.message import Message
 from http import HTTPStatus
 from typing import Callable, Iterator, List
 
@@ -20,7 +21,7 @@ from tests.parts.ports import free_port
 CANARY = "hunter2canary"
 
 
-def site(path: str, authorization: str) -> Answer:
+def site(path: str, headers: Message) -> Answer:
     if path == "/fail":
         raise RuntimeError(f"broken {CANARY}")
     if path == "/work":
@@ -29,7 +30,7 @@ def site(path: str, authorization: str) -> Answer:
             pass
     if path == "/large":
         return Answer(HTTPStatus.OK, b"x" * (8 << 20))
-    return plain(HTTPStatus.OK, f"{path} {authorization}")
+    return plain(HTTPStatus.OK, f"{path} {headers.get('Authorization', '')}")
 
 
 @contextlib.contextmanager
