@@ -82,7 +82,7 @@ def test_the_token_is_read_where_it_is_needed(tmp_path: Path, monkeypatch: pytes
     ("content", "mode", "complaint"),
     [
         (CANARY.encode(), 0o644, "everybody on this machine may read"),
-        (b"", 0o600, "is empty"),
+        (b"", 0o600, "is empty; write the secret into it"),
         (f"{CANARY} {CANARY}".encode(), 0o600, "letters, digits and -._~+/= only; make one with: openssl rand -hex 32"),
         (f"{CANARY}\u00e9".encode(), 0o600, "letters, digits and -._~+/= only"),
         (f"{CANARY}\r\nX: y".encode(), 0o600, "more than one line"),
