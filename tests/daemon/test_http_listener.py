@@ -87,6 +87,8 @@ def test_other_methods_are_refused_and_told_which_there_are(port: int, method: s
         (f"GET / {CANARY} HTTP/1.1\r\n\r\n".encode(), 400),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\nX: y\n\n", 200),
+        (b"GET / HTTP/1.1\nX: y\n\r\n", 200),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) + b"\r\n\r\n", 400),  # TLS
         (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 9000 + b"\r\n\r\n", 431),
