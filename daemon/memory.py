@@ -55,7 +55,10 @@ class MemoryGauge:
 
     def _tree(self) -> Set[int]:
         """Our process and all below it, as far as they can be seen."""
-        parents = {int(path.name): self._parent(path) for path in self._proc.glob("[0-9]*")}
+        try:
+            parents = {int(path.name): self._parent(path) for path in self._proc.glob("[0-9]*")}
+        except OSError:  # no descriptor is left to look with
+            parents = {}
         tree = {os.getpid()}
         while True:
             more = {pid for pid, parent in parents.items() if parent in tree} - tree

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import re
 import threading
 import time
+from email.message import Message
 from http import HTTPStatus
 from typing import Callable, List, Optional
 
@@ -18,6 +20,9 @@ from .health import Health
 from .listener import Listener
 
 __all__ = ["Endpoint"]
+
+#: The header Host of who asks for an address, not a name.
+_ADDRESSED = re.compile(r"(localhost|[0-9.]+|\[[0-9a-f:.]+\])?(:[0-9]+)?", re.IGNORECASE)
 
 
 class Endpoint:
@@ -66,7 +71,7 @@ class _Site:
         self._credentials = None if token is None else f"Bearer {token}".encode()
         self._probes = {"/startup": health.startup, "/live": health.live, "/ready": health.ready}
 
-    def __call__(self, path: str, authorization: str) -> Answer:
+    def __call__(self, path: str, headers: Message) -> Answer:
         if path in self._probes:
             reasons_against = self._probes[path]()
             if reasons_against:
@@ -74,10 +79,15 @@ class _Site:
             return plain(HTTPStatus.OK, f"{path[1:]}: yes")
         if path != "/metrics":
             return plain(HTTPStatus.NOT_FOUND)
-        if not self._admits(authorization):
-            return plain(HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
-        return self._metrics()
+        return self._refusal(headers) or self._metrics()
 
-    def _admits(self, authorization: str) -> bool:
-        given = authorization.encode("utf-8", "replace")
-        return self._credentials is None or hmac.compare_digest(given, self._credentials)
+    def _refusal(self, headers: Message) -> Optional[Answer]:
+        if self._credentials is None:
+            # A web page may have its own name lead to this machine (DNS rebinding), and a browser on it ask us.
+            if _ADDRESSED.fullmatch(headers.get("Host", "").strip()):
+                return None
+            return plain(HTTPStatus.FORBIDDEN, "without http.token_file ask for an address, or localhost, not a name")
+        given = headers.get("Authorization", "").strip().encode("utf-8", "replace")
+        if hmac.compare_digest(given, self._credentials):
+            return None
+        return plain(HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})

@@ -6,6 +6,7 @@ import email.utils
 import logging
 import time
 from dataclasses import dataclass, field
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
@@ -30,8 +31,8 @@ class Answer:
     headers: Dict[str, str] = field(default_factory=dict)
 
 
-#: Answers a path, without its query, and the header Authorization ("": there is none).
-Site = Callable[[str, str], Answer]
+#: Answers a path, without its query, and the headers.
+Site = Callable[[str, Message], Answer]
 
 
 def plain(status: HTTPStatus, text: str = "", headers: Optional[Dict[str, str]] = None) -> Answer:
@@ -64,7 +65,7 @@ class Responder:
             return plain(request.objection)
         if request.command not in _METHODS:
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_METHODS)})
-        return self._site(request.path.partition("?")[0], request.headers.get("Authorization", "").strip())
+        return self._site(request.path.partition("?")[0], request.headers)
 
 
 class _Request(BaseHTTPRequestHandler):

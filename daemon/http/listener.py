@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 import select
 import socket
 import threading
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 _REQUEST_S, _ANSWER_S = 2.0, 8.0
 #: The longest request line with its headers; what may come in all, read only so that the answer is not lost; in bytes.
 _MOST_HEAD, _MOST_BYTES = 8 << 10, 64 << 10
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 #: Connections at a time; one more, and the oldest ends: who asks at once is answered at once, however many dawdle.
 _MOST_CONNECTIONS = 16
 #: How often deadlines are looked at, in seconds.
@@ -167,5 +169,5 @@ class _Connection:
 
 def _head(received: bytearray) -> Optional[bytes]:
     """What is in front of the empty line, and that; None: it has not come, or too late."""
-    ends = [at + len(end) for end in (b"\r\n\r\n", b"\n\n") for at in [received.find(end, 0, _MOST_HEAD)] if at >= 0]
-    return bytes(received[: min(ends)]) if ends else None
+    end = _END_OF_HEAD.search(received, 0, _MOST_HEAD)
+    return bytes(received[: end.end()]) if end else None

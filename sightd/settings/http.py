@@ -38,12 +38,13 @@ class HttpSettings(Section):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         try:
-            ipaddress.ip_address(value)
+            address = ipaddress.ip_address(value)
         except ValueError:
             raise ValueError(
                 "must be an address of this machine, not a name: 127.0.0.1, ::1, or 0.0.0.0 for all of IPv4"
             ) from None
-        return value
+        # ::ffff:127.0.0.1 can't be listened on as it is, and Pythons differ about whether others reach it.
+        return str(getattr(address, "ipv4_mapped", None) or address)
 
     @field_validator("token_file")
     @classmethod

@@ -27,11 +27,11 @@ def read_secret(path: Path, key: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(found, key, error) from None  # a decoding error holds the content
     if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{key}: {found} is larger than {_MAX_BYTES >> 10} KiB; it must hold the password alone")
+        raise ConfigError(f"{key}: {found} is larger than {_MAX_BYTES >> 10} KiB; it must hold the secret alone")
     if not text.strip():
-        raise ConfigError(f"{key}: {found} is empty; write the password into it")
+        raise ConfigError(f"{key}: {found} is empty; write the secret into it")
     if "\n" in text:
-        raise ConfigError(f"{key}: {found} has more than one line; it must hold the password alone")
+        raise ConfigError(f"{key}: {found} has more than one line; it must hold the secret alone")
     return text
 
 

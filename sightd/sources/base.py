@@ -44,7 +44,7 @@ class Source(ABC):
 
     @abstractmethod
     def retrieve(self, into: Optional[Image] = None) -> Image:
-        """The grabbed picture: *into*, filled, where the source can do that and its size fits; else a new array.
+        """The grabbed picture, once: *into*, filled, where the source can do that and its size fits; else a new array.
 
         :raises SourceError: the picture is not usable; open the source again.
         """

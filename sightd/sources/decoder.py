@@ -50,14 +50,16 @@ class Decoder:
             while True:
                 data, fds = receive(self._connection)
                 self._pulse.under_way = True
-                answer = self._done(recipe, json.loads(data), fds)
+                request = json.loads(data)
+                number = request.pop("number")
+                answer = self._done(recipe, request, fds)
                 self._pulse.under_way = False
-                self._answer(answer)
+                self._answer(number, answer)
         except (EOFError, OSError):
             return
 
-    def _answer(self, answer: Dict[str, Any]) -> None:
-        answer.update(cpu_s=time.process_time(), logs=self._log.taken())
+    def _answer(self, number: int, answer: Dict[str, Any]) -> None:
+        answer.update(number=number, cpu_s=time.process_time(), logs=self._log.taken())
         send(self._connection, msgspec.json.encode(answer))
 
     def _done(self, recipe: bytes, request: Dict[str, Any], fds: List[int]) -> Dict[str, Any]:

@@ -57,6 +57,7 @@ class DecoderProcess:
         self._answers = select.poll()
         self._answers.register(self._connection, select.POLLIN)
         self.is_alive = True
+        self._number = 0
         #: CPU seconds that it has used, as it said last.
         self.cpu_s = 0.0
         with suppress(OSError):  # it is gone: that is the answer to the first request
@@ -71,8 +72,9 @@ class DecoderProcess:
         :raises StalledError: it said so; or it did not answer in time and was ended.
         :raises SourceError: it said so; or it has crashed, or answered nonsense, and is not alive any more.
         """
+        self._number += 1
         with suppress(OSError):
-            send(self._connection, msgspec.json.encode(request), fds)
+            send(self._connection, msgspec.json.encode({**request, "number": self._number}), fds)
         answer = self._answer(deadline_s, silent_s)
         if answer.error:
             raise (StalledError if answer.stalled else SourceError)(_line(answer.error))
@@ -104,6 +106,8 @@ class DecoderProcess:
                     break
             else:
                 raise ValueError("it says without an end that it gets on")
+            if answer.exit is None and answer.number != self._number:  # all that follow would be one behind
+                raise ValueError("it answers what it was not asked")
         except socket.timeout:
             self.end()
             waited_s = min(deadline_s, silent_s)

@@ -23,6 +23,8 @@ TOO_LARGE = 70
 class Answer(msgspec.Struct, frozen=True):
     """What a decoder process says to a request. It may have run wild: who decodes this refuses what is none."""
 
+    #: Which of the requests it is to, that are counted from 1.
+    number: int = 0
     #: Why the request failed, and whether the stream stands still; "": it did not.
     error: str = ""
     stalled: bool = False

@@ -45,10 +45,12 @@ class FileSource(Source):
         self._grabbed = 0  # since open()
         self._loop_began = 0  # the value of _grabbed at that moment
         self._started = 0.0  # when the picture 0 was due
+        #: Where the next picture is, from then on; the file may be replaced by one of another rate while it loops.
+        self._place_s = 0.0
 
     def open(self) -> None:
         self._reopen()
-        self._grabbed = self._loop_began = 0
+        self._grabbed, self._loop_began, self._place_s = 0, 0, 0.0
         self._started = time.monotonic()
 
     def grab(self) -> bool:
@@ -67,7 +69,7 @@ class FileSource(Source):
         return _DISK_S + 1 / self._fps
 
     def clock_s(self) -> float:
-        return self._grabbed / self._fps
+        return self._place_s
 
     def _reader(self) -> Union[cv2.VideoCapture, PictureFolder]:
         if self._capture is None:
@@ -94,7 +96,7 @@ class FileSource(Source):
 
     def _wait_until_due(self) -> int:
         """Wait for the next picture's time and return 1, or more when late: all but the last are skipped."""
-        early_s = self._started + self._grabbed / self._fps - time.monotonic()
+        early_s = self._started + self._place_s - time.monotonic()
         if early_s >= 0:
             time.sleep(early_s)
             return 1
@@ -106,6 +108,7 @@ class FileSource(Source):
     def _advance(self) -> bool:
         if self._reader().grab():
             self._grabbed += 1
+            self._place_s += 1 / self._fps
             return True
         if self._grabbed == self._loop_began:
             raise SourceError(f"{self._path}: holds no picture that can be decoded")

@@ -49,34 +49,30 @@ class ProcessSource(Source):
         self._name, self._recipe, self._ends = name, pickle.dumps(make), ends
         self._process: Optional[DecoderProcess] = None
         self._pictures = SharedPictures(_UNKNOWN)
-        self._clock_s = self._patience_s = self._cpu_before_s = 0.0
-        self._is_damaged = False
-        #: Of the picture grabbed last: where it was to go, whether it is there, and its size.
+        self._cpu_before_s = 0.0
+        #: Of the picture grabbed last: where it was to go, and what the process says of it.
         self._slot: Optional[Slot] = None
-        self._is_stored, self._shape = False, _UNKNOWN
+        self._told = Answer()
 
     def open(self) -> None:
         if self._process is None or not self._process.is_alive:
             self.end()
             self._process = DecoderProcess(self._name, self._recipe)
-        answer = self._ask({"do": "open"}, _OPEN_S, silent_s=_SILENT_OPENING_S)
-        self.live, self.is_camera = answer.live, answer.is_camera
-        self._patience_s = answer.patience_s
+        self._told = self._ask({"do": "open"}, _OPEN_S, silent_s=_SILENT_OPENING_S)
+        self.live, self.is_camera = self._told.live, self._told.is_camera
 
     def grab(self) -> bool:
-        patience_s, self._slot = self._patience_s, self._free_slot()
+        patience_s, self._slot = self.patience_s(), self._free_slot()
         request = {"do": "grab", "slot": self._slot.number, "from_s": self._from_s}
-        answer = self._ask(request, patience_s + _HANGS_S, silent_s=patience_s + _SILENT_S)
-        self._clock_s, self._patience_s = answer.clock_s, answer.patience_s
-        self._is_damaged, self._is_stored, self._shape = answer.damaged, answer.stored, answer.shape
-        if not answer.grabbed and not self._ends:  # what says so is not to be trusted any more
+        self._told = self._ask(request, patience_s + _HANGS_S, silent_s=patience_s + _SILENT_S)
+        if not self._told.grabbed and not self._ends:  # what says so is not to be trusted any more
             self.end()
             raise SourceError("the decoder process says that the stream has ended; it is started anew")
-        return answer.grabbed
+        return self._told.grabbed
 
     def retrieve(self, into: Optional[Image] = None) -> Image:
-        if self._slot is None or not self._is_stored:
-            self._pictures = SharedPictures(_checked(self._shape))
+        if self._slot is None or not self._told.stored:
+            self._pictures = SharedPictures(_checked(self._told.shape))
             self._slot = self._free_slot()
             self._ask({"do": "store", "slot": self._slot.number}, _STORE_S)
         return self._pictures.lent(self._slot)
@@ -95,16 +91,16 @@ class ProcessSource(Source):
         self._process, self._pictures, self._slot = None, SharedPictures(_UNKNOWN), None
 
     def clock_s(self) -> float:
-        return self._clock_s
+        return self._told.clock_s
 
     def patience_s(self) -> float:
-        return self._patience_s
+        return self._told.patience_s
 
     def cpu_s(self) -> float:
         return self._cpu_before_s + (0.0 if self._process is None else self._process.cpu_s)
 
     def is_damaged(self) -> bool:
-        return self._is_damaged
+        return self._told.damaged
 
     def _ask(
         self, request: Dict[str, Any], deadline_s: float, fds: Sequence[int] = (), *, silent_s: float = math.inf

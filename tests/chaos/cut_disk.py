@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from tests.chaos.isolation import UnavailableError
 
-__all__ = ["CutDisk"]
+__all__ = ["CutDisk", "stand_still"]
 
 _SIZE = 64 << 20
 #: FS_IOC_SHUTDOWN of Linux's fs.h, _IOR('X', 125, __u32), as xfstests use it, and its flag "not even what the journal
@@ -20,6 +21,15 @@ _SIZE = 64 << 20
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, struct.pack("I", 2)
 #: Who was killed may hold files for a moment longer.
 _PATIENCE_S = 10.0
+
+
+def stand_still(process: subprocess.Popen[bytes]) -> None:
+    """Stop *process*; when this returns, none of its threads does anything any more.
+
+    Else it would live on for a moment with a disk that gives errors, as no process does whose power is cut.
+    """
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 class CutDisk:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from daemon.outbox.disk import DiskOptions
 from daemon.outbox.spool import EventSpool
 from daemon.publisher import Publisher
 from daemon.topics import Topics
+from tests.chaos.cut_disk import stand_still
 
 __all__ = ["CAMERAS", "LEDGER", "MADE", "PREFIX", "SPOOL", "STATS", "Maker"]
 
@@ -60,7 +60,8 @@ class Maker:
 
     def pause(self) -> None:
         """It does nothing any more; to be killed."""
-        self._process.send_signal(signal.SIGSTOP)
+        self.check()
+        stand_still(self._process)
 
     def check(self) -> None:
         """It lives; else an AssertionError with what it said last."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from sightd.bundle_versions import publish, versions
 from sightd.calibration_entries import read_entries, read_image
 from sightd.calibration_set import CalibrationSet
 from sightd.errors import SightdError
-from tests.chaos.cut_disk import CutDisk
+from tests.chaos.cut_disk import CutDisk, stand_still
 from tests.chaos.event_account import PATIENCE_S, EventAccount
 from tests.chaos.event_maker import PREFIX, SPOOL, Maker
 from tests.chaos.outcome import Outcome, worst
@@ -70,7 +69,7 @@ def power_cuts(folder: Path, seed: int, times: int) -> List[Outcome]:
                 bundle.wait_for(rng.randrange(5, 30))
                 frames.wait_for(rng.randrange(3, 10))
                 for writer in (maker, bundle, frames):
-                    writer.pause()  # else they would live on for a moment with a disk that gives errors
+                    writer.pause()
                 disk.cut()
             maker.kill()
             disk.restore()
@@ -121,7 +120,7 @@ class _Writer:
 
     def pause(self) -> None:
         """It does nothing any more."""
-        self._process.send_signal(signal.SIGSTOP)
+        stand_still(self._process)
 
 
 def _bundle_lost(folder: Path, promised: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.message import Message
 from http import HTTPStatus
 from typing import List, Tuple
 
@@ -27,8 +28,8 @@ def responded(head: bytes) -> Tuple[int, List[Tuple[str, str]]]:
     """The status, and what the site was asked."""
     asked: List[Tuple[str, str]] = []
 
-    def site(path: str, authorization: str) -> Answer:
-        asked.append((path, authorization))
+    def site(path: str, headers: Message) -> Answer:
+        asked.append((path, headers.get("Authorization", "").strip()))
         return plain(HTTPStatus.OK)
 
     answer = Responder(site).respond(head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.message import Message
 from pathlib import Path
 from typing import Dict, List
 
@@ -25,7 +26,7 @@ class Facts:
 
     def told(self, path: str) -> str:
         """Status and lines."""
-        answer = _Site(self.health, lambda: plain(200), None)(path, "")  # type: ignore[arg-type]
+        answer = _Site(self.health, lambda: plain(200), None)(path, Message())  # type: ignore[arg-type]
         return f"{answer.status} {answer.body.decode()}"
 
 

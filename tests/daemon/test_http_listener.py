@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from email.message import Message
 from http import HTTPStatus
 from typing import Callable, Iterator, List
 
@@ -20,7 +21,7 @@ from tests.parts.http_client import ask, get, wait_for_status
 CANARY = "hunter2canary"
 
 
-def site(path: str, authorization: str) -> Answer:
+def site(path: str, headers: Message) -> Answer:
     if path == "/fail":
         raise RuntimeError(f"broken {CANARY}")
     if path == "/work":
@@ -29,7 +30,7 @@ def site(path: str, authorization: str) -> Answer:
             pass
     if path == "/large":
         return Answer(HTTPStatus.OK, b"x" * (8 << 20))
-    return plain(HTTPStatus.OK, f"{path} {authorization}")
+    return plain(HTTPStatus.OK, f"{path} {headers.get('Authorization', '')}")
 
 
 @contextlib.contextmanager
@@ -86,6 +87,8 @@ def test_other_methods_are_refused_and_told_which_there_are(port: int, method: s
         (f"GET / {CANARY} HTTP/1.1\r\n\r\n".encode(), 400),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\nX: y\n\n", 200),
+        (b"GET / HTTP/1.1\nX: y\n\r\n", 200),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) + b"\r\n\r\n", 400),  # TLS
         (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 9000 + b"\r\n\r\n", 431),

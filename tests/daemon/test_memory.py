@@ -110,3 +110,14 @@ def test_a_real_group_tells_its_limit_and_what_its_processes_take() -> None:
     used, limit = map(int, done.stdout.split())
     assert limit == 512
     assert 64 <= used < 160
+
+
+def test_without_a_descriptor_left_nothing_is_known_and_nothing_fails() -> None:
+    program = (
+        "import os, resource; from daemon.memory import MemoryGauge\n"
+        "gauge = MemoryGauge(1 << 30)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "print(gauge.read())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "Usage(used=0, limit=1073741824)", done.stderr

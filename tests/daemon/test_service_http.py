@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -181,6 +186,33 @@ def test_a_port_that_another_program_has_costs_the_daemon_nothing(broker: Broker
         wait_for_status(port, "/ready", 200)
         assert daemon.stop() == 0
     assert daemon.log.count("Address already in use; trying again") == 1
+
+
+def test_the_commands_of_the_docs_work_beside_a_proxy_and_show_no_token_to_other_users(
+    broker: Broker, folder: Path, port: int
+) -> None:
+    docs = (Path(__file__).parents[2] / "docs/http.md").read_text("utf-8").replace("9590", f"{port}")
+    (health,) = re.findall(r'"CMD", "python3", "-c", "(.*)"\]', docs)
+    (scrape,) = re.findall(r"^    (.* http://.*/metrics)$", docs, re.MULTILINE)
+    assert "$(" not in scrape, "what a command is given, ps shows everybody"
+    scrape = scrape.replace("sudo ", "").replace("/etc/sightd/secrets/http", str(folder / "token"))
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:1"}
+
+    def is_healthy() -> bool:
+        return (
+            subprocess.run(
+                [sys.executable, "-c", health], env=environment, stderr=subprocess.DEVNULL, check=False
+            ).returncode
+            == 0
+        )
+
+    with running_daemon(folder, config(broker, port, ", token_file: token")) as daemon:
+        wait_for_status(port, "/startup", 200, 60)
+        assert is_healthy()
+        if shutil.which("curl"):
+            assert b"process_start_time_seconds" in subprocess.check_output(scrape, shell=True)
+        assert daemon.stop() == 0
+    assert not is_healthy()
 
 
 def test_who_hangs_in_the_middle_does_not_hold_the_stop_up(broker: Broker, folder: Path, port: int) -> None:

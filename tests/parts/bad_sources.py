@@ -31,8 +31,8 @@ class Bad(Source):
     "tell": it logs that a picture is retrieved; "crash": SIGSEGV in this process; "hang": grab() does not return;
     "wait": it does after 5 s, as from a slow network; "leak": it takes memory until it is ended, 333 MiB being the
     limit; "stall", "lose": the errors; "bug": an exception of another kind; "grow": pictures are larger from then on;
-    "end": there are no more; "{...}": the process, taken over, says that by itself, "alive" without an end; "fds": it
-    hands over descriptors with it;
+    "end": there are no more; "{...}": the process, taken over, says that by itself before it answers, "alive" without
+    an end; "fds": it hands over descriptors with it;
     "": nothing.
     """
 

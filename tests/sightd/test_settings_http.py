@@ -32,7 +32,7 @@ def test_this_machine_alone_needs_no_token(address: str) -> None:
     assert parse(f"port: 9590, address: {address}").token_file is None
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "'::'", "192.168.1.7", "'fe80::1'", "'::ffff:192.168.1.7'"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "'::'", "192.168.1.7", "'fe80::1'"])
 def test_what_others_reach_needs_one(address: str) -> None:
     shown = address.strip("'")
     assert mistake(f"port: 9590, address: {address}") == (
@@ -41,6 +41,11 @@ def test_what_others_reach_needs_one(address: str) -> None:
     )
     assert parse(f"address: {address}, token_file: t").token_file == Path("/etc/sightd/t")
     assert "is needed" in mistake(f"address: {address}, token_file: null")
+
+
+def test_an_ipv4_address_that_is_written_as_one_of_ipv6_is_that_of_ipv4() -> None:
+    assert parse("port: 9590, address: '::ffff:127.0.0.1'").address == "127.0.0.1"
+    assert "machines can reach 0.0.0.0:" in mistake("port: 9590, address: '::FFFF:0.0.0.0'")
 
 
 @pytest.mark.parametrize("address", ["localhost", "box.lan", "''", "127.0.0.1:9590", "'[::1]'", "256.0.0.1", "'*'"])
@@ -77,7 +82,7 @@ def test_the_token_is_read_where_it_is_needed(tmp_path: Path, monkeypatch: pytes
     ("content", "mode", "complaint"),
     [
         (CANARY.encode(), 0o644, "everybody on this machine may read"),
-        (b"", 0o600, "is empty"),
+        (b"", 0o600, "is empty; write the secret into it"),
         (f"{CANARY} {CANARY}".encode(), 0o600, "letters, digits and -._~+/= only; make one with: openssl rand -hex 32"),
         (f"{CANARY}\u00e9".encode(), 0o600, "letters, digits and -._~+/= only"),
         (f"{CANARY}\r\nX: y".encode(), 0o600, "more than one line"),

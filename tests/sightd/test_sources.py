@@ -180,6 +180,24 @@ class TestFile:
         assert times == sorted(set(times))
         source.close()
 
+    @pytest.mark.parametrize(("pace", "before", "after"), [("fast", 10, 100), ("live", 240, 10)])
+    def test_replaced_by_one_of_another_rate_while_it_loops_goes_on_in_time(
+        self, tmp_path: Path, pace: str, before: int, after: int
+    ) -> None:
+        write_clip(tmp_path / "other.avi", count=3, fps=after)
+        source = source_for(str(write_clip(tmp_path / "clip.avi", count=60, fps=before)), pace=pace, loop=True)
+        source.open()
+        for _ in range(50):
+            assert source.grab()
+        (tmp_path / "other.avi").replace(tmp_path / "clip.avi")
+        began, clocks = time.monotonic(), []
+        for _ in range(14):
+            assert source.grab()
+            clocks.append(source.clock_s())
+        assert clocks == sorted(clocks)
+        assert time.monotonic() - began < 4, "the pictures until then are not played again at the new rate"
+        source.close()
+
     def test_without_a_frame_rate_is_played_at_a_usual_one(self, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class WithoutRate:
             def __init__(self) -> None:

@@ -29,6 +29,9 @@ from tests.parts.bad_sources import Bad, write_crashing_clip
 from tests.parts.clips import numbered_picture, read_number, write_clip
 
 PASSWORD = "hunter2"
+#: The number of the request for the first picture, after those to open it and to map memory.
+FIRST_GRAB = 3
+NOT_ASKED = "it answers what it was not asked"
 GOOD_ANSWER = b'{"cpu_s": 0, "logs": [], "live": true, "is_camera": false, "patience_s": 3.5}'
 
 
@@ -348,17 +351,30 @@ class TestContainment:
     )
     def test_one_that_says_nonsense_is_ended(self, says: str) -> None:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-        says = says.replace('{"', '{"cpu_s": 1, "logs": [], "', 1)
-        with in_process(partial(Bad, says)) as source:
+        says = says.replace('{"', f'{{"number": {FIRST_GRAB}, "cpu_s": 1, "logs": [], "', 1)
+        with in_process(partial(Bad, says, 0)) as source:
             source.open()
             pid = pid_of(source)
-            with pytest.raises(SourceError):
+            with pytest.raises(SourceError) as told:
                 read(source)
+            assert NOT_ASKED not in str(told.value), "it is the answer that makes no sense"
             source.end()
             wait_until(lambda: not is_there(pid))
             source.open()
-            assert source.grab()
+            assert pid_of(source) != pid
         assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208  (the server's may be new)
+
+    @pytest.mark.parametrize("says", ['"stored": true', '"error": "lost"', '"exit": null'])
+    def test_one_that_answers_twice_is_ended_and_no_picture_is_taken_for_another(self, says: str) -> None:
+        says = f'{{"number": {FIRST_GRAB}, "grabbed": true, {says}}}'
+        with in_process(partial(Bad, says, 0)) as source:
+            source.open()
+            with contextlib.suppress(SourceError):
+                source.grab()
+            with pytest.raises(SourceError, match=NOT_ASKED):
+                source.grab()
+            assert source._process is not None
+            assert not source._process.is_alive
 
     def test_one_that_says_without_an_end_that_it_gets_on_is_ended(self) -> None:
         with in_process(partial(Bad, '{"alive": true}', 0)) as source:
@@ -375,7 +391,8 @@ class TestContainment:
         source.end()
 
     def test_what_it_says_looks_like_no_line_of_the_daemon_s(self, caplog: pytest.LogCaptureFixture) -> None:
-        says = '{"grabbed": true, "error": "a\\nb", "logs": [["sightd.sources.bad", 30, "c\\n2026-01-01 INFO d"]]}'
+        logs = '[["sightd.sources.bad", 30, "c\\n2026-01-01 INFO d"]]'
+        says = f'{{"number": {FIRST_GRAB}, "grabbed": true, "error": "a\\nb", "logs": {logs}}}'
         with in_process(partial(Bad, says, 0)) as source:
             source.open()
             with pytest.raises(SourceError, match=r"^a b$"):
