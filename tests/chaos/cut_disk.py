@@ -50,11 +50,16 @@ class CutDisk:
             raise UnavailableError("no file can be mounted as a disk here")
 
     def cut(self) -> None:
-        """Cut the power. Until :meth:`restore` whoever writes gets an error."""
+        """Cut the power. Until :meth:`restore` whoever writes gets an error.
+
+        :raises UnavailableError: this kernel does not do it.
+        """
         probe = os.open(self._probe, os.O_CREAT | os.O_WRONLY)
         try:
             os.write(probe, b"not synced")
             fcntl.ioctl(probe, _SHUTDOWN, _NO_LOG_FLUSH)
+        except OSError as error:
+            raise UnavailableError(f"no file system can be shut down here: {error.strerror}") from error
         finally:
             os.close(probe)
 
