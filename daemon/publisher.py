@@ -95,8 +95,9 @@ class Publisher:
 
         That of a topic is over when something is taken there, and all of it with the connection.
         """
-        denying = list(self._denying.items())[-1:] if self.connected else []
-        return "".join(f"{reason}: {topic}" for topic, reason in denying)
+        denying = dict(self._denying) if self.connected else {}  # a copy: it may change while another thread asks
+        newest = list(denying.items())[-1:]
+        return "".join(f"{reason}: {topic}" for topic, reason in newest)
 
     @property
     def broker(self) -> str:

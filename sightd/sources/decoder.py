@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
@@ -50,7 +49,7 @@ class Decoder:
             while True:
                 data, fds = receive(self._connection)
                 self._pulse.under_way = True
-                request = json.loads(data)
+                request = msgspec.json.decode(data)
                 number = request.pop("number")
                 answer = self._done(recipe, request, fds)
                 self._pulse.under_way = False

@@ -116,11 +116,10 @@ class _Schedule:
         return max(0.0, self._due_s - self._tolerance_s)
 
     def due(self, now_s: float) -> bool:
-        late_s = now_s - self._due_s
         if now_s < self.from_s:
             return False
         # After a gap the grid begins anew, else a burst would fill it.
-        in_step = late_s < 2 * self._interval_s
+        in_step = now_s - self._due_s < 2 * self._interval_s
         self._due_s = (self._due_s if in_step else now_s) + self._interval_s
         return True
 
